@@ -1,4 +1,5 @@
 /** The shapes a template has once it is parsed. One place for the parser, the graph and the visits. */
+import type { Problem } from "../errors.js";
 import type { Json, JsonObject } from "../json.js";
 
 export type ParameterType = "string" | "number" | "boolean" | "json" | "comma_delimited_list";
@@ -6,6 +7,7 @@ export type ParameterType = "string" | "number" | "boolean" | "json" | "comma_de
 export interface ParameterDefinition {
   name: string;
   type: ParameterType;
+  label?: string;
   description?: string;
   default?: Json;
   hidden: boolean;
@@ -17,6 +19,7 @@ export type Expression = Json;
 export interface ResourceDefinition {
   name: string;
   type: string;
+  description?: string;
   properties: { [name: string]: Expression };
   /** Names given in `depends_on`. */
   dependsOn: string[];
@@ -32,12 +35,23 @@ export interface OutputDefinition {
   value: Expression;
 }
 
+/** Keys and list indices from the top of the template's document. */
+export type Path = readonly (string | number)[];
+
+/** Where a problem is; without line and column, `file` ends in the path. */
+export type Location = Pick<Problem, "file" | "line" | "column">;
+
+/** The place of what a path leads to: of its value, or of the key in front of it. */
+export type Locate = (path: Path, part?: "key" | "value") => Location;
+
 export interface Template {
   description?: string;
   parameters: Map<string, ParameterDefinition>;
   /** In the template's order. */
   resources: Map<string, ResourceDefinition>;
   outputs: Map<string, OutputDefinition>;
+  /** For problems that are found later: `["resources", "web", "properties", "port"]`. */
+  locate: Locate;
 }
 
 /** A template as it travels and is stored: the text and the files that it embeds. */
@@ -55,16 +69,38 @@ export interface ParameterValues {
   values: JsonObject;
   /** Names of the parameters that are declared hidden. */
   hidden: string[];
+  /** Names of those that somebody gave, now or for an earlier goal; the others follow the template's defaults. */
+  given: string[];
+}
+
+/** What a goal says of one resource, complete in itself: no need for the template to resolve it. */
+export interface BoundDefinition {
+  definition: ResourceDefinition;
+  /** The parameters that it uses, no others. */
+  parameters: JsonObject;
+  /** Which of those are hidden. */
+  hidden: string[];
 }
 
 /** What a resource looks like to those who refer to it. */
 export interface ResourceView {
   physicalId: string;
   attributes: JsonObject;
+  /** Attributes that are secrets: what they go into is hidden as well. */
+  hiddenAttributes?: readonly string[];
 }
 
-/** A value in which every function was evaluated, and whether anything hidden went into it. */
-export interface Resolved {
-  value: Json;
+/** Properties in which every function was evaluated. */
+export interface ResolvedProperties {
+  properties: JsonObject;
+  /** Names of the top-level properties into which something hidden went. */
+  hidden: string[];
+}
+
+export interface ResolvedOutput {
+  description?: string;
+  /** Absent when it cannot be told; `error` says why. */
+  value?: Json;
+  error?: string;
   hidden: boolean;
 }

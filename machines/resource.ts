@@ -1,0 +1,313 @@
+/**
+ * The life of one resource incarnation: what it does next, never how.
+ *
+ * Durable and pure (R9): it runs through XState's `transition`, its snapshot lies in Redis between events, and the
+ * actions it names are plain data that `src/actor` hands to whoever carries them out after the commit. Outcomes come
+ * back as events that carry the number of their call; a guard drops those of an earlier call.
+ *
+ * Invariants
+ * 1. Only `creating`, `updating`, `deleting` and `uncertain` have a call in flight or an outcome unknown.
+ * 2. `unsure` holds from the first create call until its effect is known: nothing may conclude "not there"
+ *    from the record alone while it holds (R10).
+ * 3. `dirty` holds while reality may differ from the recorded properties: an unchanged goal is then not enough.
+ * 4. `doomed` never becomes false again: what has begun to go is not taken back.
+ */
+import { assign, setup } from "xstate";
+
+export const resourceMachineVersion = 1;
+
+export type ResourceState =
+  | "declared"
+  | "creating"
+  | "ready"
+  | "updating"
+  | "replaced"
+  | "deleting"
+  | "deleted"
+  | "uncertain"
+  | "retrying"
+  | "failed";
+
+export interface ResourceContext {
+  /** Number of the newest call; outcomes name theirs. */
+  call: number;
+  /** Retryable failures in a row. */
+  failures: number;
+  physical: boolean;
+  unsure: boolean;
+  /** `unsure` as it was before the call in flight. */
+  unsureBefore: boolean;
+  dirty: boolean;
+  doomed: boolean;
+  reason: string;
+}
+
+/** What the provider can tell after a crash (R10). */
+interface Knowledge {
+  canFind: boolean;
+  idempotent: boolean;
+}
+
+export type ResourceEvent =
+  /** An update visit. `fit` compares the goal's properties with the recorded ones. */
+  | ({ type: "visit.update"; fit: "same" | "inPlace" | "replace" } & Knowledge)
+  /** A cleanup visit. `wanted`: this incarnation stands for its name in the goal. */
+  | ({ type: "visit.cleanup"; wanted: boolean; retain: boolean } & Knowledge)
+  /** A successor found an unfinished call. `late`: the claim came after the call's deadline. */
+  | ({ type: "resume"; late: boolean; cleanup: boolean } & Knowledge)
+  | { type: "created" | "updated" | "removed" | "found" | "notCalled"; call: number }
+  /** `find` saw nothing. */
+  | { type: "absent"; call: number; late: boolean }
+  | ({
+      type: "failed";
+      call: number;
+      retryable: boolean;
+      exhausted: boolean;
+      effect: "none" | "unknown";
+      reason: string;
+    } & Knowledge)
+  /** The goal cannot be worked out or is not valid for this type. */
+  | { type: "rejected"; reason: string }
+  /** A goal that this resource has not been visited for yet: retries start anew (R16). */
+  | { type: "newGoal" }
+  /** A worker that lost its lease had made the thing after all. */
+  | { type: "handedOver" };
+
+/**
+ * What to do after the commit:
+ * create, update, delete, find: call the provider. replace: declare a successor. pass: the node is done.
+ * forget: the record ends without a call. again: decide anew in this visit. retryLater, wait: a timer rings.
+ * fail: the node has failed. ask: a person must look.
+ */
+export type ResourceAction =
+  | "create"
+  | "update"
+  | "delete"
+  | "find"
+  | "replace"
+  | "pass"
+  | "forget"
+  | "again"
+  | "retryLater"
+  | "wait"
+  | "fail"
+  | "ask";
+
+const visitsOfBroken = {
+  "visit.update": [
+    { guard: "mayHaveMade", target: "uncertain", actions: ["countCall", "find"] },
+    { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
+    { guard: "isNotMade", target: "creating", actions: ["countCall", "expectThing", "create"] },
+    { guard: "needsReplacement", target: "replaced", actions: "replace" },
+    { target: "updating", actions: ["countCall", "soil", "update"] },
+  ],
+  "visit.cleanup": [
+    { guard: "isStillWanted", actions: "pass" },
+    { guard: "isRetained", target: "deleted", actions: "forget" },
+    { guard: "mayHaveMade", target: "uncertain", actions: ["countCall", "find"] },
+    { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
+    { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
+    { guard: "isNotMade", target: "deleted", actions: "forget" },
+    { target: "deleting", actions: ["countCall", "doom", "delete"] },
+  ],
+} as const;
+
+const visitsOfMade = {
+  "visit.update": [
+    { guard: "needsReplacement", target: "replaced", actions: "replace" },
+    { guard: "isInLine", target: "ready", actions: ["recordInLine", "pass"] },
+    { target: "updating", actions: ["countCall", "soil", "update"] },
+  ],
+  "visit.cleanup": [
+    { guard: "isStillWanted", actions: "pass" },
+    { guard: "isRetained", target: "deleted", actions: "forget" },
+    { target: "deleting", actions: ["countCall", "doom", "delete"] },
+  ],
+} as const;
+
+export const resourceMachine = setup({
+  types: {
+    context: {} as ResourceContext,
+    events: {} as ResourceEvent,
+  },
+  guards: {
+    isThisCall: ({ context, event }) => "call" in event && event.call === context.call,
+    isLateAnswer: ({ context, event }) =>
+      event.type === "absent" && event.call === context.call && event.late,
+    needsReplacement: ({ event }) => event.type === "visit.update" && event.fit === "replace",
+    isInLine: ({ context, event }) => event.type === "visit.update" && event.fit === "same" && !context.dirty,
+    isStillWanted: ({ event }) => event.type === "visit.cleanup" && event.wanted,
+    isRetained: ({ event }) => event.type === "visit.cleanup" && event.retain,
+    isNotMade: ({ context }) => !context.physical,
+    mayHaveMade: ({ context, event }) => context.unsure && "canFind" in event && event.canFind,
+    mayRepeat: ({ context, event }) => context.unsure && "idempotent" in event && event.idempotent,
+    mustAsk: ({ context, event }) => context.unsure && "idempotent" in event && !event.idempotent,
+    isFindable: ({ event }) => "canFind" in event && event.canFind,
+    isLateAndIdempotent: ({ event }) => event.type === "resume" && event.late && event.idempotent,
+    isLate: ({ event }) => event.type === "resume" && event.late,
+    isLateOrCleanup: ({ event }) => event.type === "resume" && (event.late || event.cleanup),
+    isRetryable: ({ context, event }) =>
+      event.type === "failed" && event.call === context.call && event.retryable && !event.exhausted,
+    isUnknowable: ({ context, event }) =>
+      event.type === "failed" &&
+      event.call === context.call &&
+      event.effect === "unknown" &&
+      event.retryable &&
+      !event.canFind &&
+      !event.idempotent,
+  },
+  actions: {
+    countCall: assign({ call: ({ context }: { context: ResourceContext }) => context.call + 1 }),
+    expectThing: assign({ unsure: true, unsureBefore: ({ context }) => context.unsure }),
+    recordNotCalled: assign({ unsure: ({ context }) => context.unsureBefore }),
+    soil: assign({ dirty: true }),
+    doom: assign({ doomed: true }),
+    recordMade: assign({ physical: true, unsure: false, dirty: false, failures: 0, reason: "" }),
+    recordClean: assign({ dirty: false, failures: 0, reason: "" }),
+    recordInLine: assign({ reason: "" }),
+    recordGone: assign({ physical: false, unsure: false, dirty: false, failures: 0, reason: "" }),
+    recordNotThere: assign({ physical: false, unsure: false }),
+    recordFailure: assign({
+      failures: ({ context, event }) =>
+        event.type === "failed" && event.retryable ? context.failures + 1 : 0,
+      unsure: ({ context, event }) => context.unsure && !(event.type === "failed" && event.effect === "none"),
+      reason: ({ context, event }) => (event.type === "failed" ? event.reason : context.reason),
+    }),
+    recordQuestion: assign({
+      reason:
+        "the outcome of an interrupted create is unknown, and its provider can neither find it nor repeat it",
+    }),
+    recordRejection: assign(({ event }: { event: ResourceEvent }) =>
+      event.type === "rejected" ? { reason: event.reason } : {},
+    ),
+    endRetries: assign({ failures: 0 }),
+    create: () => {},
+    update: () => {},
+    delete: () => {},
+    find: () => {},
+    replace: () => {},
+    pass: () => {},
+    forget: () => {},
+    again: () => {},
+    retryLater: () => {},
+    wait: () => {},
+    fail: () => {},
+    ask: () => {},
+  },
+}).createMachine({
+  id: "resource",
+  initial: "declared",
+  context: {
+    call: 0,
+    failures: 0,
+    physical: false,
+    unsure: false,
+    unsureBefore: false,
+    dirty: false,
+    doomed: false,
+    reason: "",
+  },
+  on: {
+    newGoal: { actions: "endRetries" },
+    rejected: { actions: ["recordRejection", "fail"] },
+  },
+  states: {
+    declared: {
+      on: {
+        "visit.update": { target: "creating", actions: ["countCall", "expectThing", "create"] },
+        "visit.cleanup": [
+          { guard: "isStillWanted", actions: "pass" },
+          { target: "deleted", actions: "forget" },
+        ],
+        rejected: { target: "failed", actions: ["recordRejection", "fail"] },
+        handedOver: { target: "ready", actions: "recordMade" },
+      },
+    },
+    creating: {
+      on: {
+        created: { guard: "isThisCall", target: "ready", actions: ["recordMade", "again"] },
+        notCalled: { guard: "isThisCall", target: "retrying", actions: ["recordNotCalled", "again"] },
+        failed: [
+          { guard: "isUnknowable", target: "uncertain", actions: ["recordFailure", "recordQuestion", "ask"] },
+          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "retryLater"] },
+          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "endRetries", "fail"] },
+        ],
+        resume: [
+          { guard: "isFindable", target: "uncertain", actions: ["countCall", "find"] },
+          { guard: "isLateAndIdempotent", actions: ["countCall", "expectThing", "create"] },
+          { guard: "isLate", target: "uncertain", actions: ["recordQuestion", "ask"] },
+          { target: "uncertain", actions: "wait" },
+        ],
+        handedOver: { target: "ready", actions: "recordMade" },
+      },
+    },
+    uncertain: {
+      on: {
+        found: { guard: "isThisCall", target: "ready", actions: ["recordMade", "again"] },
+        absent: [
+          { guard: "isLateAnswer", target: "declared", actions: ["recordNotThere", "again"] },
+          { guard: "isThisCall", actions: "wait" },
+        ],
+        failed: [
+          { guard: "isRetryable", actions: ["recordFailure", "retryLater"] },
+          { guard: "isThisCall", actions: ["recordFailure", "endRetries", "fail"] },
+        ],
+        resume: [
+          { guard: "isFindable", actions: ["countCall", "find"] },
+          {
+            guard: "isLateAndIdempotent",
+            target: "creating",
+            actions: ["countCall", "expectThing", "create"],
+          },
+          { guard: "isLate", actions: ["recordQuestion", "ask"] },
+          { actions: "wait" },
+        ],
+        "visit.update": [
+          { guard: "isFindable", actions: ["countCall", "find"] },
+          { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
+          { actions: ["recordQuestion", "ask"] },
+        ],
+        "visit.cleanup": [
+          { guard: "isStillWanted", actions: "pass" },
+          { guard: "isRetained", target: "deleted", actions: "forget" },
+          { guard: "isFindable", actions: ["countCall", "find"] },
+          { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
+          { actions: ["recordQuestion", "ask"] },
+        ],
+        handedOver: { target: "ready", actions: "recordMade" },
+      },
+    },
+    ready: { on: visitsOfMade },
+    updating: {
+      on: {
+        updated: { guard: "isThisCall", target: "ready", actions: ["recordClean", "again"] },
+        notCalled: { guard: "isThisCall", target: "ready", actions: "again" },
+        failed: [
+          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "retryLater"] },
+          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "endRetries", "fail"] },
+        ],
+        resume: [{ guard: "isLateOrCleanup", target: "ready", actions: "again" }, { actions: "wait" }],
+      },
+    },
+    replaced: { on: visitsOfMade },
+    retrying: { on: { ...visitsOfBroken, handedOver: { target: "ready", actions: "recordMade" } } },
+    failed: { on: { ...visitsOfBroken, handedOver: { target: "ready", actions: "recordMade" } } },
+    deleting: {
+      on: {
+        removed: { guard: "isThisCall", target: "deleted", actions: ["recordGone", "pass"] },
+        notCalled: { guard: "isThisCall", actions: ["countCall", "delete"] },
+        failed: [
+          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "retryLater"] },
+          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "endRetries", "fail"] },
+        ],
+        resume: { actions: ["countCall", "delete"] },
+      },
+    },
+    deleted: {
+      on: {
+        "visit.cleanup": { actions: "pass" },
+        handedOver: { target: "deleting", actions: ["countCall", "doom", "delete"] },
+      },
+    },
+  },
+});

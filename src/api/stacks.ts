@@ -1,0 +1,310 @@
+/**
+ * What people can ask for: goals and views. Requests come validated by their schema; everything else that may be wrong
+ * with them is said here. Every goal is durable when its method returns; `begin` then starts it.
+ */
+import { createHash } from "node:crypto";
+import { statusOfState } from "../../machines/stack.js";
+import { stackActor } from "../actor/actor.js";
+import { HomeostatError, InvalidError } from "../errors.js";
+import type { Json, JsonObject } from "../json.js";
+import type { IndexEntry, ResourceRecord } from "../store/store.js";
+import { checkAgainstTypes, parameterValues, parseTemplate, resolveOutputs } from "../template/template.js";
+import type { ParameterValues, TemplateSource } from "../template/types.js";
+import type { Engine } from "../traversal/engine.js";
+import { type GoalOptions, type GoalRequest, notFound, setGoal } from "../traversal/goal.js";
+import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
+import { prepareTraversal } from "../traversal/prepare.js";
+import { lines, readObject } from "../traversal/record.js";
+import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js";
+
+/** How long a name whose stack does not exist yet is left to whoever claimed it. */
+const claimGraceMs = 2_000;
+
+const redacted = "(hidden)";
+
+export class Stacks {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /** Starts a goal that was set: computes its graph and opens it. Whoever does not call it leaves it to the sweeper. */
+  begin(goal: Reply<"create">): Promise<void> {
+    return prepareTraversal(this.#engine, goal.stack, goal.traversal);
+  }
+
+  async create(request: ParsedRequest<"create">): Promise<Reply<"create">> {
+    const { name, template, parameters, options } = request;
+    const id = request.request ?? this.#engine.random.id();
+    const stack = createHash("sha256").update(`${name}\n${id}`).digest("hex").slice(0, 20);
+    const goal = this.#goal(template, parameters, { stackName: name, stackId: stack }, undefined);
+    await this.#claimName(name, stack);
+    const set = { request: id, stack, name, kind: "create" as const, goal, options: goalOptions(options) };
+    return this.#set(set);
+  }
+
+  async update(request: ParsedRequest<"update">): Promise<Reply<"update">> {
+    const { name, stack, record } = await this.#find(request.name);
+    const previous = await readGoal(this.#engine, stack, record.base ?? emptyGoal);
+    const source = request.template ?? previous?.source;
+    if (source === undefined) throw notFound(name);
+    const context = { stackName: name, stackId: stack };
+    const goal = this.#goal(source, request.parameters, context, previous?.parameters);
+    return this.#set({ ...this.#common(request, name, stack), kind: "update", goal });
+  }
+
+  async delete(request: ParsedRequest<"delete">): Promise<Reply<"delete">> {
+    const { name, stack } = await this.#find(request.name);
+    return this.#set({ ...this.#common(request, name, stack), kind: "delete" });
+  }
+
+  async rollback(request: ParsedRequest<"rollback">): Promise<Reply<"rollback">> {
+    const { name, stack } = await this.#find(request.name);
+    return this.#set({ ...this.#common(request, name, stack), kind: "rollback" });
+  }
+
+  async cancel(request: ParsedRequest<"cancel">): Promise<Reply<"cancel">> {
+    const { name, stack, record } = await this.#find(request.name);
+    const common = this.#common(request, name, stack);
+    if (!request.rollback) return this.#set({ ...common, kind: "cancel" });
+    if (record.status !== "CONVERGING" && record.status !== "IN_SERVICE") {
+      return { stack, name, traversal: Number(record.traversal), begun: false };
+    }
+    return this.#set({ ...common, kind: "rollback" });
+  }
+
+  async list({ offset, limit }: ParsedRequest<"list">): Promise<Reply<"list">> {
+    const names = (await this.#engine.store.names()).sort(([a], [b]) => (a < b ? -1 : 1));
+    const records = await Promise.all(
+      names.map(async ([, stack]) => [stack, await this.#engine.store.stack(stack)] as const),
+    );
+    const stacks = records.flatMap(([stack, record]) =>
+      record === undefined ? [] : [viewOf(stack, record)],
+    );
+    return { total: stacks.length, offset, limit, stacks: stacks.slice(offset, offset + limit) };
+  }
+
+  async show(request: ParsedRequest<"show">): Promise<Reply<"show">> {
+    const { stack, record } = await this.#find(request.name);
+    const view = viewOf(stack, record);
+    if (!request.resources) return { stack: view, resources: [], outputs: {} };
+    const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
+    const resources = await this.#resources(stack, record, goal);
+    return { stack: view, resources, outputs: await this.#outputs(stack, record, goal, resources) };
+  }
+
+  #common(
+    request: {
+      request?: string | undefined;
+      expected?: number | undefined;
+      options?: ParsedRequest<"update">["options"];
+    },
+    name: string,
+    stack: string,
+  ) {
+    return {
+      request: request.request ?? this.#engine.random.id(),
+      stack,
+      name,
+      options: goalOptions(request.options ?? {}),
+      ...(request.expected === undefined ? {} : { expected: request.expected }),
+    };
+  }
+
+  async #set(request: GoalRequest): Promise<Reply<"create">> {
+    const { traversal, begun } = await setGoal(this.#engine, request);
+    return { stack: request.stack, name: request.name, traversal, begun };
+  }
+
+  /** @throws InvalidError when template or parameters cannot be used. */
+  #goal(
+    source: TemplateSource,
+    given: Record<string, unknown>,
+    context: { stackName: string; stackId: string },
+    previous: ParameterValues | undefined,
+  ): GoalDocument {
+    const template = parseTemplate(source);
+    const problems = checkAgainstTypes(template, this.#engine.types);
+    if (problems.length > 0) throw new InvalidError(problems);
+    return { source, parameters: parameterValues(template, given, context, previous) };
+  }
+
+  /**
+   * A name is claimed before its stack is created. A claim whose stack never came to be is taken over once it cannot
+   * come to be any more.
+   */
+  async #claimName(name: string, stack: string): Promise<void> {
+    const { store, clock } = this.#engine;
+    const patience = clock.monotonicMs() + claimGraceMs;
+    for (;;) {
+      const other = await store.moveName(name, "", stack);
+      if (other === undefined) return;
+      if ((await store.stack(other)) !== undefined) {
+        throw new HomeostatError("conflict", `there is a stack ${name} already`);
+      }
+      if (clock.monotonicMs() < patience) {
+        await clock.sleep(50);
+        continue;
+      }
+      if (await store.void(other)) await store.moveName(name, other, "");
+    }
+  }
+
+  /** By name or id. @throws HomeostatError `not_found` */
+  async #find(nameOrId: string): Promise<{ stack: string; name: string; record: ResourceRecord }> {
+    const { store } = this.#engine;
+    const stack = (await store.stackOfName(nameOrId)) ?? nameOrId;
+    const record = await store.stack(stack);
+    if (record === undefined) throw notFound(nameOrId);
+    return { stack, name: record.name ?? nameOrId, record };
+  }
+
+  async #resources(
+    stack: string,
+    record: ResourceRecord,
+    goal: GoalDocument | undefined,
+  ): Promise<ResourceView[]> {
+    const { store, sealing } = this.#engine;
+    const index = await store.index(stack);
+    const ids = [...index.keys()];
+    const records = await store.resources(stack, ids, [
+      "physical",
+      "attributes",
+      "hiddenAttributes",
+      "reason",
+    ]);
+    const newest = newestByName(index);
+    const views = ids.map((id, i): ResourceView => {
+      const entry = index.get(id) as IndexEntry;
+      const hidden = new Set(lines(records[i]?.hiddenAttributes));
+      const attributes = readObject(sealing, hidden.size > 0 ? undefined : records[i]?.attributes);
+      const opened = hidden.size > 0 ? this.#openAttributes(records[i]?.attributes, hidden) : attributes;
+      return {
+        id,
+        name: entry.name,
+        type: entry.type,
+        state: entry.state,
+        physicalId: records[i]?.physical || null,
+        attributes: opened,
+        requires: [
+          ...new Set((entry.requires ?? []).map((required) => index.get(required)?.name ?? required)),
+        ].sort(),
+        reason: records[i]?.reason ?? "",
+        current: newest.get(entry.name) === id && entry.state !== "replaced",
+      };
+    });
+    views.push(...(await this.#declared(stack, record, new Set(ids), newest)));
+    const order = new Map(
+      [...(goal === undefined ? [] : templateOf(goal).resources.keys())].map((name, i) => [name, i]),
+    );
+    const place = (name: string) => order.get(name) ?? order.size;
+    return views.sort(
+      (a, b) =>
+        place(a.name) - place(b.name) || (index.get(b.id)?.sequence ?? 0) - (index.get(a.id)?.sequence ?? 0),
+    );
+  }
+
+  #openAttributes(text: string | undefined, hidden: ReadonlySet<string>): JsonObject {
+    try {
+      const attributes = readObject(this.#engine.sealing, text);
+      return Object.fromEntries(
+        Object.entries(attributes).map(([name, value]) => [name, hidden.has(name) ? redacted : value]),
+      );
+    } catch {
+      return {};
+    }
+  }
+
+  /** New resources that no visit has come to yet are in the graph alone. */
+  async #declared(
+    stack: string,
+    record: ResourceRecord,
+    known: ReadonlySet<string>,
+    names: ReadonlyMap<string, string>,
+  ): Promise<ResourceView[]> {
+    if (!record.open || record.open === "-" || record.updatesLeft === "0") return [];
+    const nodes = await this.#engine.store.graph(stack, Number(record.traversal), record.open);
+    return [...nodes.values()].flatMap((about) => {
+      const [, id = "", name = "", type = ""] = about.split("\n");
+      if (known.has(id) || names.has(name)) return [];
+      const view: ResourceView = {
+        id,
+        name,
+        type,
+        state: "declared",
+        physicalId: null,
+        attributes: {},
+        requires: [],
+        reason: "",
+        current: true,
+      };
+      return [view];
+    });
+  }
+
+  async #outputs(
+    stack: string,
+    record: ResourceRecord,
+    goal: GoalDocument | undefined,
+    resources: readonly ResourceView[],
+  ): Promise<Reply<"show">["outputs"]> {
+    if (goal === undefined || record.action === "delete") return {};
+    const { store, sealing } = this.#engine;
+    const current = resources.filter((resource) => resource.current && resource.physicalId !== null);
+    const records = await store.resources(
+      stack,
+      current.map((resource) => resource.id),
+      ["physical", "attributes", "hiddenAttributes"],
+    );
+    const views = new Map(
+      current.map((resource, i) => [
+        resource.name,
+        {
+          physicalId: records[i]?.physical ?? "",
+          attributes: readObject(sealing, records[i]?.attributes),
+          hiddenAttributes: lines(records[i]?.hiddenAttributes),
+        },
+      ]),
+    );
+    const outputs = resolveOutputs(templateOf(goal), goal.parameters, (name) => views.get(name));
+    return Object.fromEntries(
+      Object.entries(outputs).map(([name, output]) => [
+        name,
+        output.hidden ? { ...output, value: redacted as Json } : output,
+      ]),
+    ) as Reply<"show">["outputs"];
+  }
+}
+
+function goalOptions(options: ParsedRequest<"create">["options"]): GoalOptions {
+  return {
+    ...(options.rollback_on_failure === undefined ? {} : { rollbackOnFailure: options.rollback_on_failure }),
+    ...(options.timeout_ms === undefined ? {} : { timeoutMs: options.timeout_ms }),
+  };
+}
+
+function viewOf(id: string, record: ResourceRecord): StackView {
+  const { state, context } = stackActor.read(record.snapshot ?? "");
+  return {
+    id,
+    name: record.name ?? "",
+    status: statusOfState[state] ?? "CONVERGING",
+    action: context.action,
+    reason: context.reason || (record.why ?? "").replaceAll("\n", "; "),
+    traversal: Number(record.traversal),
+    updatesLeft: Number(record.updatesLeft),
+    cleanupsLeft: Number(record.cleanupsLeft),
+    createdAt: new Date(Number(record.createdAt)).toISOString(),
+    updatedAt: new Date(Number(record.updatedAt)).toISOString(),
+  };
+}
+
+function newestByName(index: ReadonlyMap<string, IndexEntry>): Map<string, string> {
+  const newest = new Map<string, string>();
+  for (const [id, entry] of index) {
+    const other = index.get(newest.get(entry.name) ?? "");
+    if (other === undefined || other.sequence < entry.sequence) newest.set(entry.name, id);
+  }
+  return newest;
+}

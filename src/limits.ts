@@ -1,0 +1,51 @@
+/** Everything bounded, with its unit, in one place. */
+export interface Limits {
+  /** How long a claim holds without renewal. */
+  leaseMs: number;
+  renewMs: number;
+  /** How long after a lease or deadline the timer rings for a successor. */
+  graceMs: number;
+  /** When a ready node that nobody claimed is rung for again. */
+  ringMs: number;
+  /** When a node whose resource is busy is rung for again, should its mark be lost. */
+  busyMs: number;
+  /** When a begun traversal that nobody opened is prepared again. */
+  beginMs: number;
+  /** A call that lasts longer has its message acknowledged early; its intent and timers stand in Redis. */
+  earlyAckMs: number;
+  /** How often an unfinished stack is swept at least. */
+  sweepMs: number;
+  /** How long a sweeper keeps a popped stack to itself. */
+  holdMs: number;
+  backoffMs: number;
+  backoffMaxMs: number;
+  /** Share of the back-off that is random, 0 to 1. */
+  jitter: number;
+  /** Attempts for retryable errors. */
+  attempts: number;
+  /** Ready nodes of one stack on the wire at once. */
+  windowNodes: number;
+  /** Successors that one script arrives at. */
+  chunkNodes: number;
+  /** How long an aborted call gets to end before it is left to its deadline. */
+  abortGraceMs: number;
+}
+
+export const defaultLimits: Limits = {
+  leaseMs: 30_000,
+  renewMs: 10_000,
+  graceMs: 1_000,
+  ringMs: 15_000,
+  busyMs: 300_000,
+  beginMs: 5_000,
+  earlyAckMs: 5_000,
+  sweepMs: 5_000,
+  holdMs: 30_000,
+  backoffMs: 1_000,
+  backoffMaxMs: 60_000,
+  jitter: 0.3,
+  attempts: 5,
+  windowNodes: 256,
+  chunkNodes: 100,
+  abortGraceMs: 5_000,
+};

@@ -1,0 +1,80 @@
+/**
+ * Names of everything in Redis. All keys of a stack carry its id as hash tag, so that one script touches one slot;
+ * what spans stacks (names, due) are hints.
+ */
+import { createHash } from "node:crypto";
+
+export const schemaVersion = 1;
+
+/** How many shards each kind of hint is spread over. */
+export const hintShards = 16;
+
+export class Keys {
+  readonly prefix: string;
+
+  constructor(prefix = "hs:") {
+    this.prefix = prefix;
+  }
+
+  of(stack: string, suffix: string): string {
+    return `${this.prefix}{${stack}}:${suffix}`;
+  }
+
+  stack(stack: string) {
+    return this.of(stack, "s");
+  }
+  pending(stack: string) {
+    return this.of(stack, "p");
+  }
+  operations(stack: string) {
+    return this.of(stack, "o");
+  }
+  /** Summary of every resource that exists, by id. */
+  index(stack: string) {
+    return this.of(stack, "ix");
+  }
+  /** How many live records require a resource, by id. */
+  required(stack: string) {
+    return this.of(stack, "rq");
+  }
+  requests(stack: string) {
+    return this.of(stack, "q");
+  }
+  /** Key suffixes that may be removed once the traversal that is their score is over. */
+  garbage(stack: string) {
+    return this.of(stack, "x");
+  }
+  outbox(stack: string) {
+    return this.of(stack, "e");
+  }
+  resource(stack: string, resource: string) {
+    return this.of(stack, `r:${resource}`);
+  }
+  template(stack: string, template: string) {
+    return this.of(stack, `t:${template}`);
+  }
+  graph(stack: string, traversal: number | string, attempt: string) {
+    return this.of(stack, `n:${traversal}:${attempt}`);
+  }
+  queue(stack: string, traversal: number | string, attempt: string) {
+    return this.of(stack, `w:${traversal}:${attempt}`);
+  }
+  sync(stack: string, traversal: number | string) {
+    return this.of(stack, `a:${traversal}`);
+  }
+
+  /** Stack id by name, sharded by name. */
+  names(shard: number) {
+    return `${this.prefix}{names:${shard}}`;
+  }
+  due(shard: number) {
+    return `${this.prefix}{due:${shard}}:z`;
+  }
+  dueClock(shard: number) {
+    return `${this.prefix}{due:${shard}}:clock`;
+  }
+}
+
+export function shardOf(key: string): number {
+  return createHash("sha1").update(key).digest().readUInt16BE(0) % hintShards;
+}

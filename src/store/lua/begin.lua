@@ -1,0 +1,78 @@
+--[[
+Sets a goal: raises the traversal number and fixes what the new traversal goes to (FENCE).
+KEYS   stack pending requests garbage template outbox
+ARGV   now request kind expected revision snapshot status action template timeoutMs beginMs schema name id options event
+RESULT ok traversal goal | repeated traversal | nothing traversal | stale | conflict traversal | missing | exists | void
+ATOMIC because from the raised number on nothing of an older traversal may act (R8), the rollback target must be the one
+       of that very moment (R7), and a repeated request must find its own answer (R6, R18).
+kind is create, update, rollback, delete, observe, cancel or stop.
+]]
+--@include clock
+local answered = redis.call('HGET', K.requests, A.request)
+if answered then return { 'repeated', answered } end
+
+local stack = redis.call('HMGET', K.stack, 'void', 'traversal', 'revision', 'goal', 'lastGood', 'base', 'updatesLeft',
+  'open', 'status', 'purged')
+if stack[1] or stack[10] then return { 'void' } end
+if A.kind == 'create' then
+  if stack[2] then return { 'exists' } end
+elseif not stack[2] then
+  return { 'missing' }
+end
+if A.expected ~= '' and A.expected ~= stack[2] then return { 'conflict', stack[2] } end
+if (stack[3] or '') ~= A.revision then return { 'stale' } end
+
+local at = now()
+local current, lastGood, base = stack[4] or '', stack[5] or '', stack[6] or ''
+local traversal = tonumber(stack[2] or 0) + 1
+local settled = stack[9] == 'COMPLETE' or stack[9] == 'FAILED' or stack[9] == 'CANCELLED'
+local failed = stack[9] == 'FAILED' or stack[9] == 'CANCELLED'
+
+local function remember(answer)
+  redis.call('HSET', K.requests, A.request, answer)
+  if redis.call('HLEN', K.requests) <= 500 then return end
+  local all = redis.call('HGETALL', K.requests)
+  for i = 1, #all, 2 do
+    if tonumber(all[i + 1]) < traversal - 250 then redis.call('HDEL', K.requests, all[i]) end
+  end
+end
+
+local goal = current
+if A.kind == 'create' or A.kind == 'update' then
+  goal = A.template
+elseif A.kind == 'delete' then
+  goal = 'empty'
+elseif A.kind == 'rollback' then
+  if current == lastGood and stack[7] == '0' and stack[8] ~= '' and not failed then
+    remember(stack[2])
+    return { 'nothing', stack[2] }
+  end
+  goal = lastGood == '' and 'empty' or lastGood
+elseif A.kind == 'cancel' and settled then
+  remember(stack[2])
+  return { 'nothing', stack[2] }
+end
+if A.kind ~= 'delete' and A.kind ~= 'cancel' and A.kind ~= 'stop' then base = goal end
+
+if A.kind == 'create' or A.kind == 'update' then redis.call('PERSIST', K.template) end
+for _, old in ipairs({ stack[4] or '', stack[5] or '', stack[6] or '' }) do
+  if old ~= '' and old ~= 'empty' and old ~= goal and old ~= lastGood and old ~= base then
+    redis.call('ZADD', K.garbage, traversal - 1, 't:' .. old)
+  end
+end
+
+local idle = A.kind == 'cancel' or A.kind == 'stop'
+redis.call('HSET', K.stack, 'traversal', traversal, 'goal', goal, 'lastGood', lastGood, 'base', base,
+  'revision', tonumber(A.revision == '' and 0 or A.revision) + 1, 'snapshot', A.snapshot, 'status', A.status,
+  'action', A.action, 'open', idle and '-' or '', 'begin', idle and '' or traversal, 'beginAt', at + tonumber(A.beginMs),
+  'unsettled', idle and '' or traversal, 'over', idle and traversal or traversal - 1,
+  'updatesLeft', 0, 'cleanupsLeft', 0, 'queued', 0, 'updatedAt', at,
+  'timeoutAt', (A.timeoutMs == '' or idle) and '' or at + tonumber(A.timeoutMs), 'options', A.options, 'why', '')
+if A.kind == 'create' then
+  redis.call('HSET', K.stack, 'schema', A.schema, 'id', A.id, 'name', A.name, 'createdAt', at, 'clock', at)
+end
+redis.call('DEL', K.pending)
+redis.call('ZADD', K.garbage, traversal, 'a:' .. traversal)
+if A.event ~= '' then redis.call('HSET', K.outbox, A.id .. '.' .. traversal .. '.goal', A.event) end
+remember(traversal)
+return { 'ok', tostring(traversal), goal }

@@ -1,0 +1,146 @@
+--[[
+Stores what the machine decided, or the outcome of a call, with everything that follows from it (COMMIT-DECISION, COMMIT-OUTCOME).
+KEYS   stack graph sync resource next pending operations index required garbage queue outbox
+ARGV   now traversal attempt node resource pool holder commit mode effect operation fields requires index nextResource nextFields
+       nextIndex output value callMs delayMs reason leaseMs graceMs ringMs window eventId event
+RESULT fenced | stale mark | required | handed thing | busy
+       | ok milestone more deadline rings… mark record
+ATOMIC because a decision is checked against fence and traversal and an outcome against the fence (R9), an intent enters the
+       operation set with the record (R17), `requires` and its reverse count are one fact (R1), a finished node arrives at
+       its successors with its outcome, and letting go answers whom to ring (R13).
+mode: decision | outcome. effect: keep | hold | intent | done | fail | retry | wait | release | replace | adopt | gone; keep
+goes on deciding while the traversal is current, hold keeps the lease whatever the traversal. operation: of an intent.
+fields, nextFields: JSON lists of name, value, …; requires: resource ids, one per line, or "=" to leave them.
+]]
+--@include clock ring admit pass finish
+local held = redis.call('HMGET', K.resource, 'holder', 'commit', 'requires', 'handed', 'name')
+if held[1] ~= A.holder then return { 'fenced' } end
+local at = now()
+local current = A.node ~= '' and isCurrent()
+
+local function letGo()
+  redis.call('HSET', K.resource, 'holder', '', 'until', 0)
+  return ringOfMark() or ''
+end
+
+local function require(resources)
+  if resources == '=' then return end
+  local wanted, had = {}, {}
+  for id in resources:gmatch('[^\n]+') do wanted[id] = true end
+  for id in (held[3] or ''):gmatch('[^\n]+') do had[id] = true end
+  for id in pairs(wanted) do
+    if not had[id] then redis.call('HINCRBY', K.required, id, 1) end
+  end
+  for id in pairs(had) do
+    if not wanted[id] and redis.call('HINCRBY', K.required, id, -1) <= 0 then redis.call('HDEL', K.required, id) end
+  end
+  redis.call('HSET', K.resource, 'requires', resources)
+end
+
+local function apply(key, fields)
+  local list = cjson.decode(fields)
+  if #list > 0 then redis.call('HSET', key, unpack(list)) end
+end
+
+if A.mode == 'decision' and not current then return { 'stale', letGo() } end
+if A.mode == 'decision' and A.effect == 'intent' and A.operation == 'delete' and
+    tonumber(redis.call('HGET', K.required, A.resource) or 0) > 0 then
+  return { 'required' }
+end
+if A.effect == 'gone' and held[4] and held[4] ~= '' then return { 'handed', held[4] } end
+
+if held[2] ~= A.commit then
+  apply(K.resource, A.fields)
+  require(A.requires)
+  redis.call('HSET', K.resource, 'commit', A.commit)
+  redis.call('HINCRBY', K.resource, 'revision', 1)
+  if A.index ~= '' then redis.call('HSET', K.index, A.resource, A.index) end
+  if A.event ~= '' then redis.call('HSET', K.outbox, A.eventId, A.event) end
+  if (redis.call('HGET', K.resource, 'intent') or '') == '' then redis.call('ZREM', K.operations, A.resource) end
+end
+
+local rings, mark, more, record, deadline = {}, '', false, {}, ''
+local effect = A.effect
+local ends = effect == 'keep' or effect == 'done' or effect == 'fail' or effect == 'retry'
+if A.mode == 'outcome' and not current and ends then effect = 'release' end
+
+if effect == 'intent' then
+  deadline = tostring(at + tonumber(A.callMs))
+  redis.call('HSET', K.resource, 'deadline', at + tonumber(A.callMs), 'waiting', '', 'until', at + tonumber(A.leaseMs))
+  if current then redis.call('ZADD', K.pending, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.node) end
+  redis.call('ZADD', K.operations, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.resource)
+elseif effect == 'done' then
+  finish(A.node, A.value)
+  more = pass(A.node, 0, A.value, at, rings)
+  mark = letGo()
+elseif effect == 'gone' then
+  redis.call('HSET', K.resource, 'tombstone', '1')
+  redis.call('HDEL', K.index, A.resource)
+  if redis.call('EXISTS', K.stack) == 1 then
+    redis.call('ZADD', K.garbage, redis.call('HGET', K.stack, 'traversal'), 'r:' .. A.resource)
+  end
+  if current then
+    finish(A.node, A.value)
+    more = pass(A.node, 0, A.value, at, rings)
+  end
+  mark = letGo()
+  if redis.call('EXISTS', K.stack) == 0 then redis.call('DEL', K.resource) end
+elseif effect == 'fail' then
+  redis.call('HSET', K.sync, 'f:' .. A.node, '1')
+  redis.call('ZREM', K.pending, A.node)
+  local failures = redis.call('HINCRBY', K.sync, 'failures', 1)
+  if failures <= 10 then
+    local why = redis.call('HGET', K.stack, 'why') or ''
+    redis.call('HSET', K.stack, 'why', why .. (why == '' and '' or '\n') .. held[5] .. ': ' .. A.reason)
+  end
+  refill(at, rings)
+  mark = letGo()
+elseif effect == 'retry' then
+  redis.call('ZADD', K.pending, at + tonumber(A.delayMs), A.node)
+  mark = letGo()
+elseif effect == 'wait' then
+  local due = tonumber(redis.call('HGET', K.resource, 'deadline'))
+  redis.call('HSET', K.resource, 'waiting', '1')
+  redis.call('ZADD', K.operations, due, A.resource)
+  mark = letGo()
+  if current then
+    redis.call('HSET', K.resource, 'mark', A.traversal .. '\n' .. A.attempt .. '\n' .. A.node .. '\n' .. A.pool)
+    redis.call('ZADD', K.pending, due + tonumber(A.graceMs), A.node)
+  end
+elseif effect == 'release' then
+  mark = letGo()
+elseif effect == 'replace' then
+  local lease = redis.call('HMGET', K.resource, 'until', 'at')
+  if redis.call('HGET', K.resource, 'replacedBy') ~= A.nextResource then
+    local sequence = redis.call('HINCRBY', K.stack, 'sequence', 1)
+    apply(K.next, A.nextFields)
+    redis.call('HSET', K.next, 'sequence', sequence, 'snapshot', '', 'revision', 0, 'fence', 1, 'holder', A.holder,
+      'until', lease[1], 'at', lease[2])
+    redis.call('HSET', K.index, A.nextResource, (A.nextIndex:gsub('"sequence":0', '"sequence":' .. sequence)))
+    redis.call('HSET', K.resource, 'replacedBy', A.nextResource)
+    redis.call('HSET', K.sync, 'r:' .. A.node, A.nextResource)
+  end
+  letGo()
+  record = redis.call('HGETALL', K.next)
+elseif effect == 'adopt' then
+  -- A node goes over to another incarnation of its name that fits (R7); its lease is needed as much as any.
+  local other = redis.call('HMGET', K.next, 'holder', 'until', 'snapshot')
+  if not other[3] then return { 'stale', letGo() } end
+  redis.call('HSET', K.sync, 'r:' .. A.node, A.nextResource)
+  letGo()
+  if other[1] ~= '' and other[1] ~= A.holder and tonumber(other[2]) > at then
+    redis.call('HSET', K.next, 'mark', A.traversal .. '\n' .. A.attempt .. '\n' .. A.node .. '\n' .. A.pool)
+    return { 'busy' }
+  end
+  if other[1] ~= A.holder then redis.call('HINCRBY', K.next, 'fence', 1) end
+  redis.call('HSET', K.next, 'holder', A.holder, 'until', at + tonumber(A.leaseMs), 'at', A.traversal .. '|' .. A.node,
+    'mark', '')
+  record = redis.call('HGETALL', K.next)
+end
+if A.output ~= '' then redis.call('HSET', K.resource, 'output', A.output) end
+
+if effect == 'release' or (A.mode == 'outcome' and not current and (effect == 'gone' or effect == 'wait')) then
+  return { 'stale', mark }
+end
+local tell = (effect == 'done' or effect == 'gone') and isMilestone() or (effect == 'fail' and isStuck())
+return { 'ok', tell and '1' or '', more and '1' or '', deadline, rings, mark, record }

@@ -1,0 +1,19 @@
+--[[
+Opens a traversal with one attempt's graph: the one switch that several preparers race for (OPEN).
+KEYS   stack graph sync pending queue garbage
+ARGV   now traversal attempt updates cleanups ready window ringMs
+RESULT ok milestone rings… | stale | repeated
+ATOMIC because the graph, the counters and the first ready nodes must be one and the same attempt's (R8, R17).
+]]
+--@include clock ring admit pass finish
+local stack = redis.call('HMGET', K.stack, 'traversal', 'open')
+if stack[1] ~= A.traversal then return { 'stale' } end
+if stack[2] == A.attempt then return { 'repeated' } end
+if stack[2] ~= '' then return { 'stale' } end
+local at = now()
+redis.call('HSET', K.stack, 'open', A.attempt, 'begin', '', 'updatesLeft', A.updates, 'cleanupsLeft', A.cleanups,
+  'queued', A.ready)
+if tonumber(A.updates) == 0 then reachGoal() end
+local rings = {}
+refill(at, rings)
+return { 'ok', isMilestone() and '1' or '', rings }

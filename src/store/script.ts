@@ -1,0 +1,105 @@
+/**
+ * Loads the Lua files and runs them by name. A file's header is the contract: its KEYS and ARGV names become the
+ * script's tables K and A, and every call is checked against them, so that the two sides cannot drift apart.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+
+const folder = new URL("./lua/", import.meta.url);
+
+export interface Script {
+  name: string;
+  keys: readonly string[];
+  args: readonly string[];
+  /** Result tags that the header documents. */
+  results: readonly string[];
+  text: string;
+}
+
+/** @throws Error when a file has no proper header. */
+export function loadScripts(): ReadonlyMap<string, Script> {
+  const files = readdirSync(folder).filter((file) => file.endsWith(".lua"));
+  return new Map(files.map((file) => [file.slice(0, -4), loadScript(file.slice(0, -4))]));
+}
+
+function loadScript(name: string): Script {
+  const source = readFileSync(new URL(`${name}.lua`, folder), "utf8");
+  const header = /^--\[\[\n([\s\S]*?)\n\]\]\n/.exec(source);
+  if (header?.[1] === undefined) throw new Error(`${name}.lua has no header`);
+  const section = (title: string): string => {
+    const found = new RegExp(`^${title} *(.*(?:\\n {7}.*)*)$`, "m").exec(header[1] ?? "");
+    if (found?.[1] === undefined) throw new Error(`the header of ${name}.lua lacks ${title}`);
+    return found[1];
+  };
+  const words = (title: string) => section(title).split(/\s+/).filter(Boolean);
+  section("ATOMIC");
+  const keys = words("KEYS");
+  const args = words("ARGV");
+  const results = section("RESULT")
+    .split("|")
+    .map((result) => result.trim().split(/\s/)[0] ?? "");
+  const body = source
+    .slice(header[0].length)
+    .replace(/^--@include (.*)$/gm, (_line, parts: string) => parts.split(" ").map(readPart).join("\n"));
+  return { name, keys, args, results, text: `${table("K", "KEYS", keys)}${table("A", "ARGV", args)}${body}` };
+}
+
+function readPart(name: string): string {
+  return readFileSync(new URL(`lib/${name}.lua`, folder), "utf8");
+}
+
+function table(name: string, from: string, fields: readonly string[]): string {
+  return `local ${name} = { ${fields.map((field, i) => `${field} = ${from}[${i + 1}]`).join(", ")} }\n`;
+}
+
+export type Value = string | number;
+
+type Command = (...values: Value[]) => Promise<unknown>;
+
+/** The scripts as commands of one connection. */
+export class ScriptRunner {
+  readonly #scripts: ReadonlyMap<string, Script>;
+  readonly #redis: Redis;
+
+  constructor(redis: Redis, scripts: ReadonlyMap<string, Script> = loadScripts()) {
+    this.#redis = redis;
+    this.#scripts = scripts;
+    for (const script of scripts.values()) {
+      redis.defineCommand(commandName(script.name), { numberOfKeys: script.keys.length, lua: script.text });
+    }
+  }
+
+  /** @throws Error when keys or arguments are not the header's. */
+  async run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
+    const script = this.#scripts.get(name);
+    if (script === undefined) throw new Error(`no script ${name}`);
+    const values = [
+      ...inOrder(script, "KEYS", script.keys, keys),
+      ...inOrder(script, "ARGV", script.args, args),
+    ];
+    const command = (this.#redis as unknown as Record<string, Command>)[commandName(name)];
+    const answer = await command?.apply(this.#redis, values);
+    return answer as unknown[];
+  }
+}
+
+function commandName(script: string): string {
+  return `hs_${script.replaceAll("-", "_")}`;
+}
+
+function inOrder(
+  script: Script,
+  what: string,
+  names: readonly string[],
+  values: Record<string, Value>,
+): Value[] {
+  const given = Object.keys(values).length;
+  const ordered = names.map((name) => {
+    const value = values[name];
+    if (value === undefined) throw new Error(`${script.name}.lua: ${what} lacks ${name}`);
+    return value;
+  });
+  if (given !== names.length)
+    throw new Error(`${script.name}.lua: ${what} has names its header does not know`);
+  return ordered;
+}

@@ -1,0 +1,857 @@
+/**
+ * The only door to Redis: one method per script or plain read, typed results, no decisions.
+ *
+ * Invariants
+ * 1. Every change of a stack is one script (R9); plain commands only read, or write what nothing refers to yet.
+ * 2. Every method may be repeated with the same arguments (R18).
+ */
+import { Redis } from "ioredis";
+import { HomeostatError } from "../errors.js";
+import type { Limits } from "../limits.js";
+import { hintShards, Keys, schemaVersion, shardOf } from "./keys.js";
+import { ScriptRunner, type Value } from "./script.js";
+
+/** Whom to notify: a ready node and the resource that stands for it. */
+export interface Ring {
+  traversal: number;
+  attempt: string;
+  /** Empty: only the resource's unfinished call is to be ended. */
+  node: string;
+  resource: string;
+  pool: string;
+}
+
+/** Where a visit stands: what every script of a visit is told. */
+export interface Visit extends Ring {
+  stack: string;
+}
+
+export type ResourceRecord = Readonly<Record<string, string>>;
+
+export type ClaimAnswer =
+  | { tag: "gone" | "ended" | "notReady" | "busy" }
+  | { tag: "moved"; resource: string }
+  | { tag: "again" | "waiting"; ms: number }
+  | { tag: "stale"; rings: Ring[] }
+  | { tag: "passing"; cursor: number }
+  | {
+      tag: "claimed";
+      current: boolean;
+      late: boolean;
+      /** The node's definition as the graph has it; empty when not current. */
+      node: string;
+      /** What the predecessors delivered, by node. */
+      arrivals: Map<string, string>;
+      /** The resource that stands for this name in the goal (cleanup nodes). */
+      standing: string;
+      record: ResourceRecord;
+    };
+
+export interface Commit {
+  holder: string;
+  /** Unique per decision: a repeated commit is recognised by it. */
+  commit: string;
+  mode: "decision" | "outcome";
+  effect:
+    | "keep"
+    | "hold"
+    | "intent"
+    | "done"
+    | "fail"
+    | "retry"
+    | "wait"
+    | "release"
+    | "replace"
+    | "adopt"
+    | "gone";
+  operation?: string;
+  fields?: Record<string, string>;
+  /** Resource ids; absent: unchanged. */
+  requires?: readonly string[];
+  index?: string;
+  next?: { resource: string; fields: Record<string, string>; index: string };
+  /** What successors get. */
+  value?: string;
+  callMs?: number;
+  delayMs?: number;
+  reason?: string;
+  event?: OutboxEvent;
+}
+
+export interface OutboxEvent {
+  id: string;
+  text: string;
+}
+
+export type CommitAnswer =
+  | { tag: "fenced" | "required" | "busy" }
+  | { tag: "handed"; thing: string }
+  | { tag: "stale"; rings: Ring[] }
+  | { tag: "ok"; milestone: boolean; more: boolean; rings: Ring[]; record: ResourceRecord };
+
+export interface Begin {
+  stack: string;
+  request: string;
+  kind: "create" | "update" | "rollback" | "delete" | "observe" | "cancel" | "stop";
+  /** The traversal that the caller expects to replace. */
+  expected?: number;
+  revision: string;
+  snapshot: string;
+  status: string;
+  action: string;
+  template: string;
+  timeoutMs?: number;
+  name: string;
+  options: string;
+  event: string;
+}
+
+export type BeginAnswer =
+  | { tag: "ok"; traversal: number; goal: string }
+  | { tag: "repeated" | "nothing" | "conflict"; traversal: number }
+  | { tag: "stale" | "missing" | "exists" | "void" };
+
+export type Facts =
+  | { tag: "missing" }
+  | {
+      tag: "ok";
+      revision: string;
+      snapshot: string;
+      traversal: number;
+      open: string;
+      updatesLeft: number;
+      cleanupsLeft: number;
+      why: string;
+      stuck: boolean;
+      unsettled: boolean;
+    };
+
+export type SweepAnswer =
+  | { tag: "moved"; traversal: number; attempt: string }
+  | { tag: "purged"; name: string }
+  | {
+      tag: "ok";
+      begin: boolean;
+      timeout: boolean;
+      settle: boolean;
+      outbox: boolean;
+      garbage: boolean;
+      /** Undefined when nothing is unfinished. */
+      nextMs: number | undefined;
+      rings: Ring[];
+    };
+
+/** What a resource looks like from afar; kept small, because a new traversal reads all of them. */
+export interface IndexEntry {
+  name: string;
+  type: string;
+  state: string;
+  sequence: number;
+  /** Hash of the definition that it was last brought to. */
+  definition?: string;
+  /** What it required then, as id@output. */
+  inputs?: string[];
+  /** Ids that it requires now (R3). */
+  requires?: string[];
+  /** Hash of what dependents see of it. */
+  output?: string;
+  replacedBy?: string;
+  pool?: string;
+  physical?: boolean;
+  dirty?: boolean;
+  doomed?: boolean;
+  retain?: boolean;
+  intent?: string;
+}
+
+/** How long an id that never came to be is barred, and how long the note of a purged stack may stand. */
+const voidMs = 24 * 3600_000;
+const purgeNoteMs = 3600_000;
+
+export class Store {
+  readonly keys: Keys;
+  readonly #redis: Redis;
+  readonly #runner: ScriptRunner;
+  readonly #limits: Limits;
+  readonly #now: () => number | undefined;
+
+  /** `now`: a simulated Redis clock in ms; by default scripts read Redis's own. */
+  constructor(redis: Redis, limits: Limits, options: { prefix?: string; now?: () => number } = {}) {
+    this.keys = new Keys(options.prefix);
+    this.#redis = redis;
+    this.#runner = new ScriptRunner(redis);
+    this.#limits = limits;
+    this.#now = options.now ?? (() => undefined);
+  }
+
+  async begin(begin: Begin): Promise<BeginAnswer> {
+    const { stack } = begin;
+    const [tag, first, goal] = await this.#run(
+      "begin",
+      {
+        stack: this.keys.stack(stack),
+        pending: this.keys.pending(stack),
+        requests: this.keys.requests(stack),
+        garbage: this.keys.garbage(stack),
+        template: this.keys.template(stack, begin.template),
+        outbox: this.keys.outbox(stack),
+      },
+      {
+        now: this.#clock(),
+        request: begin.request,
+        kind: begin.kind,
+        expected: begin.expected ?? "",
+        revision: begin.revision,
+        snapshot: begin.snapshot,
+        status: begin.status,
+        action: begin.action,
+        template: begin.template,
+        timeoutMs: begin.timeoutMs ?? "",
+        beginMs: this.#limits.beginMs,
+        schema: schemaVersion,
+        name: begin.name,
+        id: stack,
+        options: begin.options,
+        event: begin.event,
+      },
+    );
+    switch (tag) {
+      case "ok":
+        return { tag, traversal: Number(first), goal: String(goal) };
+      case "repeated":
+      case "nothing":
+      case "conflict":
+        return { tag, traversal: Number(first) };
+      case "stale":
+      case "missing":
+      case "exists":
+      case "void":
+        return { tag };
+      default:
+        throw unexpected("begin", tag);
+    }
+  }
+
+  /** False when the traversal is over or another attempt was opened. */
+  async writeGraph(
+    stack: string,
+    traversal: number,
+    attempt: string,
+    fields: string[],
+    ready: (string | number)[],
+  ): Promise<boolean> {
+    const [tag] = await this.#run(
+      "write-graph",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        queue: this.keys.queue(stack, traversal, attempt),
+        garbage: this.keys.garbage(stack),
+      },
+      { traversal, attempt, fields: JSON.stringify(fields), ready: JSON.stringify(ready) },
+    );
+    return tag === "ok";
+  }
+
+  async open(
+    stack: string,
+    traversal: number,
+    attempt: string,
+    counts: { updates: number; cleanups: number; ready: number },
+  ): Promise<{ opened: boolean; milestone: boolean; rings: Ring[] }> {
+    const [tag, milestone, rings] = await this.#run(
+      "open",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        pending: this.keys.pending(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+        garbage: this.keys.garbage(stack),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        ...counts,
+        window: this.#limits.windowNodes,
+        ringMs: this.#limits.ringMs,
+      },
+    );
+    return {
+      opened: tag !== "stale",
+      milestone: milestone === "1",
+      rings: decodeRings(rings, traversal, attempt),
+    };
+  }
+
+  async claim(visit: Visit, holder: string): Promise<ClaimAnswer> {
+    const { stack, traversal, attempt, node, resource, pool } = visit;
+    const answer = await this.#run(
+      "claim",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        resource: this.keys.resource(stack, resource),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+        index: this.keys.index(stack),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        node,
+        resource,
+        pool,
+        holder,
+        leaseMs: this.#limits.leaseMs,
+        graceMs: this.#limits.graceMs,
+        busyMs: this.#limits.busyMs,
+      },
+    );
+    const [tag, first] = answer;
+    switch (tag) {
+      case "gone":
+      case "ended":
+      case "notReady":
+      case "busy":
+        return { tag };
+      case "moved":
+        return { tag, resource: String(first) };
+      case "again":
+      case "waiting":
+        return { tag, ms: Number(first) };
+      case "stale":
+        return { tag, rings: decodeMark(first) };
+      case "passing":
+        return { tag, cursor: Number(first) };
+      case "claimed":
+        return {
+          tag,
+          current: first === "1",
+          late: answer[2] === "1",
+          node: String(answer[4]),
+          arrivals: new Map(pairs(answer[5])),
+          standing: String(answer[6]),
+          record: Object.fromEntries(pairs(answer[7])),
+        };
+      default:
+        throw unexpected("claim", tag);
+    }
+  }
+
+  async commit(visit: Visit, commit: Commit): Promise<CommitAnswer> {
+    const { stack, traversal, attempt, node, resource, pool } = visit;
+    const { next } = commit;
+    const answer = await this.#run(
+      "commit",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        resource: this.keys.resource(stack, resource),
+        next: this.keys.resource(stack, next?.resource ?? resource),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+        index: this.keys.index(stack),
+        required: this.keys.required(stack),
+        garbage: this.keys.garbage(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+        outbox: this.keys.outbox(stack),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        node,
+        resource,
+        pool,
+        holder: commit.holder,
+        commit: commit.commit,
+        mode: commit.mode,
+        effect: commit.effect,
+        operation: commit.operation ?? "",
+        fields: JSON.stringify(Object.entries(commit.fields ?? {}).flat()),
+        requires: commit.requires === undefined ? "=" : commit.requires.join("\n"),
+        index: commit.index ?? "",
+        nextResource: next?.resource ?? "",
+        nextFields: JSON.stringify(Object.entries(next?.fields ?? {}).flat()),
+        nextIndex: next?.index ?? "",
+        value: commit.value ?? "",
+        callMs: commit.callMs ?? 0,
+        delayMs: Math.ceil(commit.delayMs ?? 0),
+        reason: commit.reason ?? "",
+        leaseMs: this.#limits.leaseMs,
+        graceMs: this.#limits.graceMs,
+        ringMs: this.#limits.ringMs,
+        window: this.#limits.windowNodes,
+        eventId: commit.event?.id ?? "",
+        event: commit.event?.text ?? "",
+      },
+    );
+    const [tag, first] = answer;
+    switch (tag) {
+      case "fenced":
+      case "required":
+      case "busy":
+        return { tag };
+      case "handed":
+        return { tag, thing: String(first) };
+      case "stale":
+        return { tag, rings: decodeMark(first) };
+      case "ok":
+        return {
+          tag,
+          milestone: first === "1",
+          more: answer[2] === "1",
+          rings: [...decodeRings(answer[3], traversal, attempt), ...decodeMark(answer[4])],
+          record: Object.fromEntries(pairs(answer[5])),
+        };
+      default:
+        throw unexpected("commit", tag);
+    }
+  }
+
+  async passOn(visit: Visit, chunk: number): Promise<{ current: boolean; more: boolean; rings: Ring[] }> {
+    const { stack, traversal, attempt, node } = visit;
+    const [tag, more, rings] = await this.#run(
+      "pass-on",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        pending: this.keys.pending(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        node,
+        chunk,
+        window: this.#limits.windowNodes,
+        ringMs: this.#limits.ringMs,
+      },
+    );
+    return { current: tag === "ok", more: more === "1", rings: decodeRings(rings, traversal, attempt) };
+  }
+
+  /** `events`: ids of outbox entries that were published. */
+  async end(visit: Visit, events: readonly string[]): Promise<{ stuck: boolean; rings: Ring[] }> {
+    const { stack, traversal, attempt, node } = visit;
+    const [, stuck, rings] = await this.#run(
+      "end",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        pending: this.keys.pending(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+        outbox: this.keys.outbox(stack),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        node,
+        events: JSON.stringify(events),
+        window: this.#limits.windowNodes,
+        ringMs: this.#limits.ringMs,
+      },
+    );
+    return { stuck: stuck === "1", rings: decodeRings(rings, traversal, attempt) };
+  }
+
+  /** False when somebody else holds the resource now. `callMs`: how far to move the deadline of the call in flight. */
+  async renew(visit: Visit, holder: string, callMs: number | undefined): Promise<boolean> {
+    const { stack, node, resource } = visit;
+    const [tag] = await this.#run(
+      "renew",
+      {
+        stack: this.keys.stack(stack),
+        resource: this.keys.resource(stack, resource),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+      },
+      {
+        now: this.#clock(),
+        holder,
+        resource,
+        node,
+        leaseMs: this.#limits.leaseMs,
+        callMs: callMs ?? "",
+        graceMs: this.#limits.graceMs,
+      },
+    );
+    return tag === "ok";
+  }
+
+  async handOver(
+    stack: string,
+    resource: string,
+    thing: { physical: string; text: string },
+    stray: { resource: string; fields: Record<string, string>; index: string },
+  ): Promise<"known" | "handed" | "stray"> {
+    const [tag] = await this.#run(
+      "handover",
+      {
+        stack: this.keys.stack(stack),
+        resource: this.keys.resource(stack, resource),
+        stray: this.keys.resource(stack, stray.resource),
+        operations: this.keys.operations(stack),
+        index: this.keys.index(stack),
+      },
+      {
+        now: this.#clock(),
+        resource,
+        strayResource: stray.resource,
+        physical: thing.physical,
+        thing: thing.text,
+        strayFields: JSON.stringify(Object.entries(stray.fields).flat()),
+        strayIndex: stray.index,
+      },
+    );
+    return tag as "known" | "handed" | "stray";
+  }
+
+  async sweep(stack: string, traversal: number | "", attempt: string, limit: number): Promise<SweepAnswer> {
+    const answer = await this.#run(
+      "sweep",
+      {
+        stack: this.keys.stack(stack),
+        graph: this.keys.graph(stack, traversal, attempt),
+        sync: this.keys.sync(stack, traversal),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+        outbox: this.keys.outbox(stack),
+        index: this.keys.index(stack),
+        garbage: this.keys.garbage(stack),
+      },
+      {
+        now: this.#clock(),
+        traversal,
+        attempt,
+        limit,
+        ringMs: this.#limits.ringMs,
+        beginMs: this.#limits.beginMs,
+      },
+    );
+    if (answer[0] === "moved") {
+      return { tag: "moved", traversal: Number(answer[1]), attempt: String(answer[2] ?? "") };
+    }
+    if (answer[0] === "purged") return { tag: "purged", name: String(answer[1]) };
+    const [, begin, timeout, settle, outbox, garbage, nextMs, rings, operations] = answer;
+    return {
+      tag: "ok",
+      begin: begin !== "",
+      timeout: timeout === "1",
+      settle: settle === "1",
+      outbox: outbox === "1",
+      garbage: garbage === "1",
+      nextMs: nextMs === "" ? undefined : Number(nextMs),
+      rings: [
+        ...decodeRings(rings, Number(traversal), attempt),
+        ...(operations as string[]).map((operation) =>
+          decodeOperation(operation, Number(traversal), attempt),
+        ),
+      ],
+    };
+  }
+
+  async facts(stack: string, traversal: number, attempt: string): Promise<Facts> {
+    const answer = await this.#run(
+      "facts",
+      {
+        stack: this.keys.stack(stack),
+        pending: this.keys.pending(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+      },
+      {},
+    );
+    if (answer[0] !== "ok") return { tag: "missing" };
+    const [, revision, snapshot, current, open, updatesLeft, cleanupsLeft, why, stuck, unsettled] = answer;
+    return {
+      tag: "ok",
+      revision: String(revision),
+      snapshot: String(snapshot),
+      traversal: Number(current),
+      open: String(open ?? ""),
+      updatesLeft: Number(updatesLeft),
+      cleanupsLeft: Number(cleanupsLeft),
+      why: String(why ?? ""),
+      stuck: stuck === "1",
+      unsettled: unsettled !== "" && unsettled !== null,
+    };
+  }
+
+  async settle(
+    stack: string,
+    traversal: number,
+    settle: { revision: string; snapshot: string; status: string; final: boolean; event?: OutboxEvent },
+  ): Promise<boolean> {
+    const [tag] = await this.#run(
+      "settle",
+      { stack: this.keys.stack(stack), outbox: this.keys.outbox(stack) },
+      {
+        traversal,
+        revision: settle.revision,
+        snapshot: settle.snapshot,
+        status: settle.status,
+        final: settle.final ? 1 : 0,
+        eventId: settle.event?.id ?? "",
+        event: settle.event?.text ?? "",
+      },
+    );
+    return tag === "ok";
+  }
+
+  async purge(stack: string, traversal: number, attempt: string): Promise<"ok" | "stale" | "unfinished"> {
+    const [tag] = await this.#run(
+      "purge",
+      {
+        stack: this.keys.stack(stack),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+        index: this.keys.index(stack),
+        required: this.keys.required(stack),
+        requests: this.keys.requests(stack),
+        garbage: this.keys.garbage(stack),
+        outbox: this.keys.outbox(stack),
+        queue: this.keys.queue(stack, traversal, attempt),
+      },
+      { traversal, ttlMs: purgeNoteMs },
+    );
+    return tag as "ok" | "stale" | "unfinished";
+  }
+
+  /** Removes the note that a purged stack left until its name was free. */
+  async forgetPurged(stack: string): Promise<void> {
+    if ((await this.#redis.hexists(this.keys.stack(stack), "purged")) === 1) {
+      await this.#redis.del(this.keys.stack(stack));
+    }
+  }
+
+  /** False when the stack exists after all. */
+  async void(stack: string): Promise<boolean> {
+    const [tag] = await this.#run("void", { stack: this.keys.stack(stack) }, { ttlMs: voidMs });
+    return tag === "ok";
+  }
+
+  /** Points a name from one stack id (empty: free) to another; answers the id that stands in the way. */
+  async moveName(name: string, from: string, to: string): Promise<string | undefined> {
+    const [tag, other] = await this.#run(
+      "name",
+      { names: this.keys.names(shardOf(name)) },
+      { name, from, to },
+    );
+    return tag === "ok" ? undefined : String(other);
+  }
+
+  async stackOfName(name: string): Promise<string | undefined> {
+    return (await this.#redis.hget(this.keys.names(shardOf(name)), name)) ?? undefined;
+  }
+
+  /** Every claimed name with its stack id; hints, to be verified. */
+  async names(): Promise<[name: string, stack: string][]> {
+    const shards = await Promise.all(
+      Array.from({ length: hintShards }, (_, shard) => this.#redis.hgetall(this.keys.names(shard))),
+    );
+    return shards.flatMap((shard) => Object.entries(shard));
+  }
+
+  /** Hints that the stack has something due in `delayMs` at the latest; must stand before the stack is changed. */
+  async hint(stack: string, delayMs: number): Promise<void> {
+    await this.#due(shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
+  }
+
+  /** The stacks that are due in one shard, with the score that this sweeper holds them by. */
+  async popDue(
+    shard: number,
+    limit: number,
+  ): Promise<{ stacks: [id: string, score: string][]; nextMs: number | undefined }> {
+    return this.#due(shard, "pop", { limit });
+  }
+
+  /** Gives a popped stack back: to be looked at in `delayMs`, or not any more. A newer hint stands. */
+  async returnDue(stack: string, score: string, delayMs: number | undefined): Promise<void> {
+    const verb = delayMs === undefined ? "drop" : "set";
+    await this.#due(shardOf(stack), verb, {
+      stack,
+      score,
+      delayMs: Math.min(delayMs ?? 0, this.#limits.sweepMs),
+    });
+  }
+
+  async #due(
+    shard: number,
+    verb: string,
+    args: { stack?: string; delayMs?: number; score?: string; limit?: number },
+  ): Promise<{ stacks: [string, string][]; nextMs: number | undefined }> {
+    const [, nextMs, stacks] = await this.#run(
+      "due",
+      { due: this.keys.due(shard), clock: this.keys.dueClock(shard) },
+      {
+        now: this.#clock(),
+        verb,
+        stack: args.stack ?? "",
+        delayMs: Math.ceil(args.delayMs ?? 0),
+        score: args.score ?? "",
+        holdMs: this.#limits.holdMs,
+        limit: args.limit ?? 0,
+      },
+    );
+    return { stacks: pairs(stacks), nextMs: nextMs === "" ? undefined : Number(nextMs) };
+  }
+
+  /** The stack's own record, undefined when there is none. */
+  async stack(stack: string): Promise<Readonly<Record<string, string>> | undefined> {
+    const record = await this.#redis.hgetall(this.keys.stack(stack));
+    if (record.traversal === undefined) return undefined;
+    if (Number(record.schema) > schemaVersion) {
+      throw new HomeostatError(
+        "newer_version",
+        `stack ${stack} was stored with schema ${record.schema}; this version knows ${schemaVersion}`,
+      );
+    }
+    return record;
+  }
+
+  /** Stores a goal's document ahead of its `begin`; one that nobody begins with expires. */
+  async writeTemplate(stack: string, template: string, text: string): Promise<void> {
+    await this.#redis.set(this.keys.template(stack, template), text, "PX", 3600_000, "NX");
+  }
+
+  async readTemplate(stack: string, template: string): Promise<string | undefined> {
+    return (await this.#redis.get(this.keys.template(stack, template))) ?? undefined;
+  }
+
+  /** Some fields of several resources, in the order asked; missing ones are undefined. */
+  async resources(
+    stack: string,
+    ids: readonly string[],
+    fields: readonly string[],
+  ): Promise<(ResourceRecord | undefined)[]> {
+    if (ids.length === 0) return [];
+    const pipeline = this.#redis.pipeline();
+    for (const id of ids) pipeline.hmget(this.keys.resource(stack, id), "name", ...fields);
+    const answers = (await pipeline.exec()) ?? [];
+    return answers.map(([error, values]) => {
+      if (error !== null) throw error;
+      const list = values as (string | null)[];
+      if (list[0] === null || list[0] === undefined) return undefined;
+      const names = ["name", ...fields];
+      return Object.fromEntries(names.map((name, i) => [name, list[i] ?? ""]));
+    });
+  }
+
+  /** Every resource that exists, by id. */
+  async index(stack: string): Promise<Map<string, IndexEntry>> {
+    const entries = new Map<string, IndexEntry>();
+    let cursor = "0";
+    do {
+      const [next, fields] = await this.#redis.hscan(this.keys.index(stack), cursor, "COUNT", 1000);
+      for (const [id, text] of pairs(fields)) entries.set(id, JSON.parse(text) as IndexEntry);
+      cursor = next;
+    } while (cursor !== "0");
+    return entries;
+  }
+
+  /** Fields of an opened graph. */
+  async graph(stack: string, traversal: number, attempt: string): Promise<Map<string, string>> {
+    const entries = new Map<string, string>();
+    let cursor = "0";
+    do {
+      const [next, fields] = await this.#redis.hscan(
+        this.keys.graph(stack, traversal, attempt),
+        cursor,
+        "MATCH",
+        "i:u:*",
+        "COUNT",
+        1000,
+      );
+      for (const [field, text] of pairs(fields)) entries.set(field, text);
+      cursor = next;
+    } while (cursor !== "0");
+    return entries;
+  }
+
+  /** Removes what only traversals that are over needed. */
+  async reap(stack: string, overNow?: number): Promise<void> {
+    const over = overNow ?? (await this.#redis.hget(this.keys.stack(stack), "over"));
+    if (over === null) return;
+    for (;;) {
+      const suffixes = await this.#redis.zrangebyscore(
+        this.keys.garbage(stack),
+        "-inf",
+        over,
+        "LIMIT",
+        0,
+        500,
+      );
+      if (suffixes.length === 0) return;
+      const pipeline = this.#redis.pipeline();
+      for (const suffix of suffixes) pipeline.unlink(this.keys.of(stack, suffix));
+      await pipeline.exec();
+      await this.#redis.zrem(this.keys.garbage(stack), ...suffixes);
+    }
+  }
+
+  async outbox(stack: string): Promise<OutboxEvent[]> {
+    const entries = await this.#redis.hgetall(this.keys.outbox(stack));
+    return Object.entries(entries).map(([id, text]) => ({ id, text }));
+  }
+
+  async clearOutbox(stack: string, ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.hdel(this.keys.outbox(stack), ...ids);
+  }
+
+  async #run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
+    return this.#runner.run(name, keys, args);
+  }
+
+  #clock(): Value {
+    return this.#now() ?? "";
+  }
+}
+
+/** Connects and waits until the server answers. */
+export function connectRedis(url: string): Redis {
+  return new Redis(url, {
+    maxRetriesPerRequest: null,
+    enableAutoPipelining: true,
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
+  });
+}
+
+function pairs(flat: unknown): [string, string][] {
+  const list = flat as string[];
+  const result: [string, string][] = [];
+  for (let i = 0; i + 1 < list.length; i += 2) result.push([list[i] ?? "", list[i + 1] ?? ""]);
+  return result;
+}
+
+function decodeRings(lines: unknown, traversal: number, attempt: string): Ring[] {
+  return ((lines ?? []) as string[]).map((line) => {
+    const [node = "", resource = "", pool = ""] = line.split("\n");
+    return { traversal, attempt, node, resource, pool };
+  });
+}
+
+function decodeMark(mark: unknown): Ring[] {
+  if (typeof mark !== "string" || mark === "") return [];
+  const [traversal = "", attempt = "", node = "", resource = "", pool = ""] = mark.split("\n");
+  return [{ traversal: Number(traversal), attempt, node, resource, pool }];
+}
+
+function decodeOperation(line: string, traversal: number, attempt: string): Ring {
+  const [resource = "", entry = ""] = line.split("\n");
+  const pool = entry === "" ? "default" : ((JSON.parse(entry) as IndexEntry).pool ?? "default");
+  return { traversal, attempt, node: "", resource, pool };
+}
+
+function unexpected(script: string, tag: unknown): Error {
+  return new HomeostatError("internal", `${script}.lua answered ${String(tag)}`);
+}

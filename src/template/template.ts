@@ -1,0 +1,7 @@
+/** Templates: read, check, and resolve to values. Everything here is pure. */
+export { checkAgainstTypes } from "./check-types.js";
+export type { View } from "./evaluate.js";
+export { type ParameterContext, parameterValues } from "./parameters.js";
+export { parseTemplate, parseTemplateValue } from "./parse.js";
+export { bindDefinition, definitionText, resolveOutputs, resolveProperties } from "./resolve.js";
+export type * from "./types.js";

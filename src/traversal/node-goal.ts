@@ -1,0 +1,26 @@
+/** What an update node says: the definition to bring its resource to, and where its inputs come from. */
+import type { Dependency, PlannedNode, Wanted } from "../graph/plan.js";
+import type { Sealing } from "../store/sealing.js";
+import type { BoundDefinition } from "../template/types.js";
+
+export interface NodeGoal {
+  bound: BoundDefinition;
+  /** Hash of the bound definition. */
+  definition: string;
+  dependencies: Dependency[];
+  /** Other incarnations of the name that could be taken back. */
+  alternates: string[];
+}
+
+export function writeNodeGoal(
+  sealing: Sealing,
+  goal: { wanted: Wanted } & NonNullable<PlannedNode["goal"]>,
+): string {
+  const { wanted, dependencies, alternates } = goal;
+  const text: NodeGoal = { bound: wanted.bound, definition: wanted.definition, dependencies, alternates };
+  return sealing.sealIf(wanted.bound.hidden.length > 0, JSON.stringify(text));
+}
+
+export function readNodeGoal(sealing: Sealing, text: string): NodeGoal {
+  return JSON.parse(sealing.open(text)) as NodeGoal;
+}

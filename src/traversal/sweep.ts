@@ -1,0 +1,73 @@
+/** Timers (R17): pops what is due, searches nothing, and looks at no stack that has nothing unfinished. */
+import { messageOf } from "../errors.js";
+import { hintShards } from "../store/keys.js";
+import type { SweepAnswer } from "../store/store.js";
+import type { Engine } from "./engine.js";
+import { prepareTraversal } from "./prepare.js";
+import { flushOutbox, freeName, settleStack, timeOutStack } from "./settle.js";
+import { ringSafely } from "./visit.js";
+
+/** Stacks of one shard that one pass looks at before it goes on to the next shard. */
+const stacksPerPass = 100;
+
+/** Entries of one stack that one look rings for. */
+const entriesPerLook = 256;
+
+/** One pass over all shards; answers in how many ms something falls due, undefined when nothing is unfinished. */
+export async function sweep(engine: Engine): Promise<number | undefined> {
+  const shards = Array.from({ length: hintShards }, (_, shard) => shard);
+  const due = await Promise.all(shards.map((shard) => sweepShard(engine, shard)));
+  const times = due.filter((ms) => ms !== undefined);
+  return times.length === 0 ? undefined : Math.min(...times);
+}
+
+async function sweepShard(engine: Engine, shard: number): Promise<number | undefined> {
+  const popped = await engine.store.popDue(shard, stacksPerPass);
+  for (const [stack, score] of popped.stacks) {
+    try {
+      const nextMs = await sweepStack(engine, stack);
+      await engine.store.returnDue(stack, score, nextMs);
+    } catch (error) {
+      // The hint is held; the stack is looked at again when that runs out.
+      engine.log.warn({ stack, error: messageOf(error) }, "could not look after a stack");
+    }
+  }
+  if (popped.stacks.length === 0) return popped.nextMs;
+  return (await engine.store.popDue(shard, 0)).nextMs;
+}
+
+/** In how many ms to look again; undefined when nothing is unfinished. */
+async function sweepStack(engine: Engine, stack: string): Promise<number | undefined> {
+  let traversal: number | "" = "";
+  let attempt = "";
+  for (;;) {
+    const answer: SweepAnswer = await engine.store.sweep(stack, traversal, attempt, entriesPerLook);
+    switch (answer.tag) {
+      case "moved":
+        traversal = answer.traversal;
+        attempt = answer.attempt;
+        continue;
+      case "purged":
+        await freeName(engine, stack, answer.name);
+        return undefined;
+      case "ok":
+        await ringSafely(engine, stack, answer.rings);
+        if (traversal !== "") await lookAfter(engine, stack, traversal, attempt, answer);
+        return answer.nextMs;
+    }
+  }
+}
+
+async function lookAfter(
+  engine: Engine,
+  stack: string,
+  traversal: number,
+  attempt: string,
+  due: Extract<SweepAnswer, { tag: "ok" }>,
+): Promise<void> {
+  if (due.outbox) await flushOutbox(engine, stack);
+  if (due.timeout) await timeOutStack(engine, stack, traversal, attempt);
+  if (due.begin) await prepareTraversal(engine, stack, traversal);
+  if (due.settle) await settleStack(engine, stack, traversal, attempt);
+  if (due.garbage) await engine.store.reap(stack);
+}

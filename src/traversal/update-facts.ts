@@ -1,0 +1,123 @@
+/** What an update visit must know before its machine can decide (R4): the goal's values, resolved now. */
+import { resourceActor } from "../actor/actor.js";
+import { InvalidError } from "../errors.js";
+import type { JsonObject } from "../json.js";
+import type { ResourceType } from "../providers/provider.js";
+import type { ResourceRecord, Visit } from "../store/store.js";
+import { resolveProperties } from "../template/template.js";
+import type { ResourceView } from "../template/types.js";
+import type { Engine } from "./engine.js";
+import type { NodeGoal } from "./node-goal.js";
+import { lines, readObject } from "./record.js";
+import type { VisitedResource } from "./visited-resource.js";
+
+export interface UpdateFacts {
+  fit: "same" | "inPlace" | "replace";
+  properties: JsonObject;
+  /** Names of hidden properties. */
+  hidden: string[];
+  /** Hash of the definition. */
+  definition: string;
+  /** What was delivered, as id@output; sorted. */
+  inputs: string[];
+  /** Ids that the resource requires under this goal. */
+  requires: string[];
+  retain: boolean;
+  /** Another incarnation of the name that fits exactly. */
+  alternate: string | undefined;
+}
+
+/** @throws Error when the values cannot be resolved or the type does not take them. */
+export async function gatherUpdate(
+  engine: Engine,
+  visit: Visit,
+  goal: NodeGoal,
+  arrivals: ReadonlyMap<string, string>,
+  resource: VisitedResource,
+): Promise<UpdateFacts> {
+  const { definition } = goal.bound;
+  const type = engine.types.get(definition.type);
+  if (type === undefined) throw new Error(`no worker of this pool knows the type ${definition.type}`);
+  const ids = goal.dependencies.map(({ node, resource: fixed }) =>
+    node === undefined ? (fixed ?? "") : (arrivals.get(node) ?? "").replace(/@.*$/, ""),
+  );
+  const records = await engine.store.resources(visit.stack, ids, [
+    "physical",
+    "attributes",
+    "hiddenAttributes",
+    "output",
+  ]);
+  const views = new Map(goal.dependencies.map(({ name }, i) => [name, viewOf(engine, records[i])]));
+  const resolved = resolveProperties(goal.bound, (name) => views.get(name));
+  const properties = parseProperties(type, resolved.properties);
+  const fit = fitOf(engine, type, resource, properties);
+  return {
+    fit,
+    properties,
+    hidden: [...new Set([...resolved.hidden, ...type.hiddenProperties])].filter((name) => name in properties),
+    definition: goal.definition,
+    inputs: ids.map((id, i) => `${id}@${records[i]?.output ?? ""}`).sort(),
+    requires: [...new Set(ids)],
+    retain: definition.deletionPolicy === "Retain",
+    alternate: fit === "replace" ? await findAlternate(engine, visit, goal, type, properties) : undefined,
+  };
+}
+
+function viewOf(engine: Engine, record: ResourceRecord | undefined): ResourceView | undefined {
+  if (record === undefined) return undefined;
+  return {
+    physicalId: record.physical ?? "",
+    attributes: readObject(engine.sealing, record.attributes),
+    hiddenAttributes: lines(record.hiddenAttributes),
+  };
+}
+
+/** Both sides of a comparison went through the schema, so that a new default is no difference. */
+function parseProperties(type: ResourceType, properties: JsonObject): JsonObject {
+  const parsed = type.schema.safeParse(properties);
+  if (parsed.success) return parsed.data;
+  throw new InvalidError(
+    parsed.error.issues.map((issue) => ({
+      message: `property "${issue.path.join(".")}": ${issue.message}`,
+    })),
+  );
+}
+
+function fitOf(
+  engine: Engine,
+  type: ResourceType,
+  resource: VisitedResource,
+  properties: JsonObject,
+): UpdateFacts["fit"] {
+  if (!resource.context.physical) return "inPlace";
+  if (resource.field("type") !== type.type) return "replace";
+  const change = type.compare(resource.properties(engine), properties);
+  if (change.changed.length === 0) return "same";
+  return change.replace ? "replace" : "inPlace";
+}
+
+async function findAlternate(
+  engine: Engine,
+  visit: Visit,
+  goal: NodeGoal,
+  type: ResourceType,
+  properties: JsonObject,
+): Promise<string | undefined> {
+  const records = await engine.store.resources(visit.stack, goal.alternates, [
+    "type",
+    "snapshot",
+    "properties",
+    "intent",
+    "handed",
+    "tombstone",
+  ]);
+  const found = records.findIndex((record) => {
+    if (record === undefined || record.type !== type.type) return false;
+    if (record.intent !== "" || record.handed !== "" || record.tombstone !== "") return false;
+    const { state, context } = resourceActor.read(record.snapshot ?? "");
+    if ((state !== "ready" && state !== "replaced") || context.dirty) return false;
+    const applied = readObject(engine.sealing, record.properties);
+    return type.compare(applied, properties).changed.length === 0;
+  });
+  return found < 0 ? undefined : goal.alternates[found];
+}

@@ -1,0 +1,529 @@
+/**
+ * A visit: what one worker does with one delivery. Claim, decide, commit, act, commit, pass on, end.
+ *
+ * Invariants
+ * 1. No provider call starts before its intent is stored, after its deadline, or without the lease (R10).
+ * 2. After a refused commit nothing of what was loaded is written; who waits for this resource is rung for (R9, R13).
+ * 3. The message is acknowledged when all that it caused is durable; never by a visit that was fenced (R11).
+ */
+
+import type { ResourceEvent } from "../../machines/resource.js";
+import { messageOf } from "../errors.js";
+import type { Thing } from "../providers/provider.js";
+import type { Commit, CommitAnswer, OutboxEvent, Ring, Visit } from "../store/store.js";
+import type { Engine, Milestone } from "./engine.js";
+import { handOver } from "./hand-over.js";
+import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";
+import { type NodeGoal, readNodeGoal } from "./node-goal.js";
+import { type Outcome, ProviderCall } from "./provider-call.js";
+import { settleStack } from "./settle.js";
+import { gatherUpdate, type UpdateFacts } from "./update-facts.js";
+import { VisitedResource } from "./visited-resource.js";
+
+/** ack: all is durable. leave: not acknowledged, timers and redelivery see to it. againMs: come back later. */
+export type Verdict = "ack" | "leave" | { againMs: number };
+
+/** `acknowledge` may be called early, once a long call's intent and timers are stored (R11). */
+export async function handleVisit(engine: Engine, visit: Visit, acknowledge: () => void): Promise<Verdict> {
+  const holder = engine.random.id();
+  let at = visit;
+  for (;;) {
+    const answer = await engine.store.claim(at, holder);
+    switch (answer.tag) {
+      case "moved":
+        at = { ...at, resource: answer.resource };
+        continue;
+      case "again":
+        return { againMs: answer.ms };
+      case "gone":
+      case "ended":
+      case "notReady":
+      case "busy":
+      case "waiting":
+        return "ack";
+      case "stale":
+        await ringSafely(engine, at.stack, answer.rings);
+        return "ack";
+      case "passing":
+        return new VisitRun(engine, at, holder, acknowledge).passAgain(answer.cursor);
+      case "claimed": {
+        const run = new VisitRun(engine, at, holder, acknowledge);
+        return run.act(answer);
+      }
+    }
+  }
+}
+
+type Claimed = Extract<Awaited<ReturnType<Engine["store"]["claim"]>>, { tag: "claimed" }>;
+
+/** What follows a step: the next event for the machine, or the visit's end. */
+type Next = { event: ResourceEvent } | { verdict: Verdict };
+
+class VisitRun {
+  readonly #engine: Engine;
+  readonly #holder: string;
+  readonly #acknowledge: () => void;
+  #visit: Visit;
+  #current = false;
+  #late = false;
+  #standing = "";
+  #arrivals = new Map<string, string>();
+  #goal: NodeGoal | undefined;
+  #update: UpdateFacts | undefined;
+  #resource = new VisitedResource({});
+  #operation = "none";
+  #events: OutboxEvent[] = [];
+  #commits = 0;
+
+  constructor(engine: Engine, visit: Visit, holder: string, acknowledge: () => void) {
+    this.#engine = engine;
+    this.#visit = visit;
+    this.#holder = holder;
+    this.#acknowledge = acknowledge;
+  }
+
+  async act(claim: Claimed): Promise<Verdict> {
+    this.#current = claim.current;
+    this.#late = claim.late;
+    this.#standing = claim.standing;
+    this.#arrivals = claim.arrivals;
+    this.#resource = new VisitedResource(claim.record);
+    if (claim.node !== "") this.#goal = readNodeGoal(this.#engine.sealing, claim.node);
+    let next = await this.#begin();
+    while ("event" in next) next = await this.#step(next.event);
+    return next.verdict;
+  }
+
+  /** A duplicate of a finished visit passes its results on again and does nothing else (R11). */
+  async passAgain(cursor: number): Promise<Verdict> {
+    const { store } = this.#engine;
+    await this.#reach("before-publish");
+    const passed = await store.passOn(this.#visit, cursor);
+    if (!passed.current) return "ack";
+    await ringSafely(this.#engine, this.#visit.stack, passed.rings);
+    await settleStack(this.#engine, this.#visit.stack, this.#visit.traversal, this.#visit.attempt);
+    return this.#finish(cursor, passed.more);
+  }
+
+  /** The first event: what somebody else left unfinished comes before what this visit is for (R13). */
+  async #begin(): Promise<Next> {
+    const resource = this.#resource;
+    if (resource.field("at-goal") !== String(this.#visit.traversal) && this.#current) {
+      resource.step({ type: "newGoal" });
+      resource.set({ "at-goal": String(this.#visit.traversal) });
+    }
+    if (resource.field("handed") !== "") return this.#takeHandedOver(resource.field("handed"));
+    if (resource.field("intent") !== "") {
+      const { capabilities } = this.#provider();
+      return {
+        event: { type: "resume", late: this.#late, cleanup: this.#isCleanup(), ...capabilities },
+      };
+    }
+    if (!this.#current) return this.#release();
+    return this.#decide();
+  }
+
+  #takeHandedOver(thing: string): Next | Promise<Next> {
+    const resource = this.#resource;
+    resource.recordThing(this.#engine, JSON.parse(this.#engine.sealing.open(thing)));
+    resource.set({ handed: "" });
+    if (resource.state === "deleting" || resource.state === "deleted") {
+      resource.set({ intent: "delete" });
+      return { event: { type: "resume", late: true, cleanup: true, ...this.#provider().capabilities } };
+    }
+    resource.keepTried();
+    resource.step({ type: "handedOver" });
+    return this.#again();
+  }
+
+  #isCleanup(): boolean {
+    return this.#visit.node.startsWith("k:");
+  }
+
+  /** What this visit is for. */
+  async #decide(): Promise<Next> {
+    const { capabilities } = this.#provider();
+    if (this.#goal === undefined) {
+      const wanted = this.#standing === this.#visit.resource;
+      const retain = this.#resource.field("retain") !== "";
+      return { event: { type: "visit.cleanup", wanted, retain, ...capabilities } };
+    }
+    try {
+      this.#update = await gatherUpdate(
+        this.#engine,
+        this.#visit,
+        this.#goal,
+        this.#arrivals,
+        this.#resource,
+      );
+    } catch (error) {
+      return { event: { type: "rejected", reason: messageOf(error) } };
+    }
+    return { event: { type: "visit.update", fit: this.#update.fit, ...capabilities } };
+  }
+
+  async #step(event: ResourceEvent): Promise<Next> {
+    const wasUnsure = this.#resource.context.unsure;
+    const command = this.#resource.step(event);
+    switch (command) {
+      case "pass":
+        return this.#resource.state === "deleted" ? this.#gone("outcome") : this.#pass("decision");
+      case "forget":
+        return this.#gone("decision");
+      case "again":
+        return this.#again();
+      case "create":
+      case "update":
+      case "delete":
+        return this.#call(command, event.type === "resume" || (command === "create" && wasUnsure));
+      case "find":
+        return this.#find();
+      case "replace":
+        return this.#replace();
+      case "retryLater":
+        return this.#retryLater();
+      case "wait":
+        return this.#end({ mode: "outcome", effect: "wait" });
+      case "fail":
+      case "ask":
+        return this.#fail(this.#resource.context.reason);
+      case undefined:
+        // An answer to an earlier call: nothing to do with it.
+        return this.#release();
+    }
+  }
+
+  /** The outcome is known; go on to what this visit is for, in one commit when nothing more is to be done. */
+  async #again(): Promise<Next> {
+    if (!this.#current) return this.#end({ mode: "outcome", effect: "keep" });
+    const next = await this.#decide();
+    if ("event" in next && this.#resource.would(next.event) === "pass") {
+      this.#resource.step(next.event);
+      return this.#pass("outcome");
+    }
+    if ("verdict" in next) return next;
+    await this.#reach("before-commit");
+    const answer = await this.#commit({ mode: "outcome", effect: "keep" });
+    await this.#reach("after-commit");
+    return answer.tag === "ok" ? next : this.#refused(answer);
+  }
+
+  async #pass(mode: "decision" | "outcome"): Promise<Next> {
+    const update = this.#update;
+    if (update !== undefined) this.#resource.recordGoal(update);
+    const value = this.#isCleanup() ? "" : `${this.#visit.resource}@${this.#resource.field("output")}`;
+    return this.#end({
+      mode,
+      effect: "done",
+      value,
+      ...(update === undefined ? {} : { requires: update.requires }),
+    });
+  }
+
+  #gone(mode: "decision" | "outcome"): Promise<Next> {
+    this.#resource.set({ intent: "" });
+    return this.#end({ mode, effect: "gone", value: "", requires: [] });
+  }
+
+  #fail(reason: string): Promise<Next> {
+    this.#resource.set({ intent: "", reason });
+    return this.#end({ mode: "outcome", effect: "fail", reason });
+  }
+
+  #retryLater(): Promise<Next> {
+    const { backoffMs, backoffMaxMs, jitter } = this.#engine.limits;
+    const { context, state } = this.#resource;
+    const full = Math.min(backoffMs * 2 ** (context.failures - 1), backoffMaxMs);
+    const delayMs = full * (1 - jitter * this.#engine.random.fraction());
+    if (state !== "uncertain") this.#resource.set({ intent: "" });
+    return this.#end({ mode: "outcome", effect: "retry", delayMs });
+  }
+
+  async #release(): Promise<Next> {
+    return this.#end({ mode: "outcome", effect: "release" });
+  }
+
+  /** A commit after which this visit does nothing more to its resource. */
+  async #end(commit: Omit<Commit, "holder" | "commit">): Promise<Next> {
+    if (commit.effect === "retry") await this.#engine.store.hint(this.#visit.stack, commit.delayMs ?? 0);
+    await this.#reach("before-commit");
+    const answer = await this.#commit(commit);
+    await this.#reach("after-commit");
+    if (answer.tag !== "ok") return this.#refused(answer);
+    await this.#reach("before-publish");
+    await this.#publish(answer.rings);
+    const { effect } = commit;
+    if (effect === "done" || effect === "gone") {
+      if (answer.milestone) await this.#settle();
+      return { verdict: await this.#finish(0, answer.more) };
+    }
+    if (answer.milestone) await this.#settle();
+    await this.#reach("after-publish");
+    await this.#clearEvents();
+    await this.#reach("before-ack");
+    return { verdict: "ack" };
+  }
+
+  /** The rest of the fan-out, then the node leaves the pending set (R14, R17). */
+  async #finish(chunk: number, more: boolean): Promise<Verdict> {
+    const { store } = this.#engine;
+    for (let next = chunk + 1, left = more; left; next += 1) {
+      const passed = await store.passOn(this.#visit, next);
+      if (!passed.current) break;
+      await ringSafely(this.#engine, this.#visit.stack, passed.rings);
+      left = passed.more;
+    }
+    await this.#reach("after-publish");
+    const ended = await store.end(
+      this.#visit,
+      this.#events.map((event) => event.id),
+    );
+    await ringSafely(this.#engine, this.#visit.stack, ended.rings);
+    if (ended.stuck) await this.#settle();
+    await this.#reach("before-ack");
+    return "ack";
+  }
+
+  #settle(): Promise<void> {
+    return settleStack(this.#engine, this.#visit.stack, this.#visit.traversal, this.#visit.attempt);
+  }
+
+  async #refused(answer: Exclude<CommitAnswer, { tag: "ok" }>): Promise<Next> {
+    switch (answer.tag) {
+      case "fenced":
+        return { verdict: "leave" };
+      case "stale":
+        await this.#reach("before-publish");
+        await this.#publish(answer.rings);
+        await this.#reach("after-publish");
+        await this.#clearEvents();
+        await this.#reach("before-ack");
+        return { verdict: "ack" };
+      case "busy":
+        return { verdict: "ack" };
+      case "handed":
+        this.#resource.undo();
+        return this.#takeHandedOver(answer.thing);
+      case "required":
+        this.#resource.undo();
+        return this.#fail("something that still exists requires it");
+    }
+  }
+
+  async #replace(): Promise<Next> {
+    const goal = this.#goal;
+    const update = this.#update;
+    if (goal === undefined || update === undefined) throw new Error("only an update replaces");
+    const taken = update.alternate;
+    if (taken !== undefined) {
+      this.#resource.set({ replacedBy: taken });
+      const answer = await this.#commit({
+        mode: "decision",
+        effect: "adopt",
+        next: { resource: taken, fields: {}, index: "" },
+      });
+      return answer.tag === "ok" ? this.#moveTo(taken, answer.record) : this.#refused(answer);
+    }
+    const resource = this.#engine.random.id();
+    const { type, name } = goal.bound.definition;
+    const { pool } = this.#visit;
+    this.#resource.set({ replacedBy: resource });
+    const answer = await this.#commit({
+      mode: "decision",
+      effect: "replace",
+      next: {
+        resource,
+        fields: { name, type, pool, stackName: this.#resource.field("stackName") },
+        index: JSON.stringify({ name, type, state: "declared", sequence: 0, pool }),
+      },
+    });
+    return answer.tag === "ok" ? this.#moveTo(resource, answer.record) : this.#refused(answer);
+  }
+
+  /** The node goes on with another incarnation; the lease has moved with it. */
+  async #moveTo(resource: string, record: Readonly<Record<string, string>>): Promise<Next> {
+    await this.#publish([]);
+    await this.#clearEvents();
+    this.#visit = { ...this.#visit, resource };
+    this.#resource = new VisitedResource(record);
+    this.#late = !(Number(record.deadline || 0) > 0);
+    this.#update = undefined;
+    return this.#begin();
+  }
+
+  /** `tried`: the properties are those of the attempt before, because its token carries one set only (R10). */
+  async #call(operation: "create" | "update" | "delete", tried: boolean): Promise<Next> {
+    this.#operation = operation;
+    const resource = this.#resource;
+    const call = new ProviderCall(this.#engine, this.#visit, this.#holder, resource, operation);
+    const requires = new Set(resource.requires());
+    if (operation !== "delete" && !tried && this.#update !== undefined) {
+      resource.recordAttempt(this.#engine, this.#update);
+      for (const id of this.#update.requires) requires.add(id);
+    }
+    resource.set({ intent: operation });
+    await this.#reach("before-intent");
+    call.readClock();
+    const answer = await this.#commit({
+      mode: this.#isResolving(tried) ? "outcome" : "decision",
+      effect: "intent",
+      operation,
+      requires: [...requires],
+      callMs: call.deadlineMs,
+    });
+    if (answer.tag !== "ok") return this.#refused(answer);
+    await this.#reach("after-intent");
+    await this.#reach("before-call");
+    const outcome = await call.run(this.#acknowledge, (late) => this.#handOver(late));
+    await this.#reach("after-call");
+    return this.#conclude(operation, outcome);
+  }
+
+  /** Ending what is unfinished needs no traversal (R13). */
+  #isResolving(tried: boolean): boolean {
+    return tried && !this.#current;
+  }
+
+  async #conclude(operation: string, outcome: Outcome): Promise<Next> {
+    const resource = this.#resource;
+    const { call } = resource.context;
+    switch (outcome.tag) {
+      case "fenced":
+      case "abandoned":
+        return { verdict: "leave" };
+      case "notCalled":
+        return { event: { type: "notCalled", call } };
+      case "failed": {
+        const exhausted = resource.context.failures + 1 >= this.#engine.limits.attempts;
+        const { capabilities } = this.#provider();
+        resource.set({ deadline: "" });
+        return { event: { type: "failed", call, exhausted, ...outcome, ...capabilities } as ResourceEvent };
+      }
+      case "absent":
+        return { event: { type: "absent", call, late: this.#late } };
+      case "removed":
+        resource.set({ deadline: "", tried: "" });
+        return { event: { type: "removed", call } };
+      case "thing": {
+        resource.recordThing(this.#engine, outcome.thing);
+        resource.keepTried();
+        resource.set({ deadline: "", intent: "" });
+        const type = operation === "find" ? "found" : operation === "create" ? "created" : "updated";
+        const next: Next = { event: { type, call } };
+        return operation === "create" ? this.#concludeCreate(next, outcome.thing) : next;
+      }
+    }
+  }
+
+  /** A fenced worker that made something hands it over (R10). */
+  async #concludeCreate(next: Next, thing: Thing): Promise<Next> {
+    const result = "event" in next ? await this.#step(next.event) : next;
+    if ("verdict" in result && result.verdict === "leave") await this.#handOver(thing);
+    return result;
+  }
+
+  #handOver(thing: Thing): Promise<void> {
+    return handOver(this.#engine, this.#visit, this.#resource, thing);
+  }
+
+  async #find(): Promise<Next> {
+    this.#operation = "find";
+    const answer = await this.#commit({ mode: "outcome", effect: "hold" });
+    if (answer.tag !== "ok") return this.#refused(answer);
+    await this.#reach("before-call");
+    const call = new ProviderCall(this.#engine, this.#visit, this.#holder, this.#resource, "find");
+    call.readClock();
+    const outcome = await call.run(this.#acknowledge, async () => {});
+    await this.#reach("after-call");
+    return this.#conclude("find", outcome);
+  }
+
+  async #commit(commit: Omit<Commit, "holder" | "commit">): Promise<CommitAnswer> {
+    const resource = this.#resource;
+    this.#commits += 1;
+    const event = this.#eventOf();
+    const answer = await this.#engine.store.commit(this.#visit, {
+      ...commit,
+      holder: this.#holder,
+      commit: `${this.#holder}.${this.#commits}`,
+      fields: resource.changes(),
+      index: commit.effect === "gone" ? "" : resource.indexEntry(commit.requires),
+      ...(event === undefined ? {} : { event }),
+    });
+    if (answer.tag === "ok" || (answer.tag === "stale" && commit.mode === "outcome")) {
+      resource.committed(commit.requires);
+      if (event !== undefined) this.#events.push(event);
+    }
+    return answer;
+  }
+
+  #eventOf(): OutboxEvent | undefined {
+    const resource = this.#resource;
+    if (!resource.hasNewState()) return undefined;
+    const { reason } = resource.context;
+    const event: LifecycleEvent = {
+      type: "io.homeostat.api.v1.resource",
+      id: `${this.#visit.stack}.${this.#visit.resource}.${resource.field("revision") || 0}`,
+      time: this.#engine.clock.timestamp(),
+      stack: this.#visit.stack,
+      stackName: resource.field("stackName"),
+      resource: resource.field("name"),
+      resourceId: this.#visit.resource,
+      traversal: this.#visit.traversal,
+      what: resource.state,
+      ...(reason === "" ? {} : { reason }),
+    };
+    return toOutbox(event);
+  }
+
+  async #publish(rings: readonly Ring[]): Promise<void> {
+    const { stack } = this.#visit;
+    const events = [...this.#events];
+    const announced = announceSafely(this.#engine, events);
+    await ringSafely(this.#engine, stack, rings);
+    if (!(await announced)) this.#events = [];
+  }
+
+  async #clearEvents(): Promise<void> {
+    const ids = this.#events.map((event) => event.id);
+    this.#events = [];
+    await this.#engine.store.clearOutbox(this.#visit.stack, ids);
+  }
+
+  #provider() {
+    const type = this.#engine.types.get(this.#resource.field("type"));
+    const properties = this.#resource.triedOrApplied(this.#engine);
+    const capabilities = type?.capabilities(properties) ?? { find: false, idempotent: false };
+    return { type, capabilities: { canFind: capabilities.find, idempotent: capabilities.idempotent } };
+  }
+
+  #reach(milestone: Milestone): Promise<void> | undefined {
+    return this.#engine.trace.reach(milestone, {
+      stack: this.#visit.stack,
+      resource: this.#resource.field("name"),
+      operation: this.#operation,
+    });
+  }
+}
+
+/** A ring that is lost costs time: the timers ring again (R17). */
+export async function ringSafely(engine: Engine, stack: string, rings: readonly Ring[]): Promise<void> {
+  if (rings.length === 0) return;
+  try {
+    await engine.bus.ring(stack, rings);
+  } catch (error) {
+    engine.log.warn({ stack, error: messageOf(error) }, "could not notify; the timers will");
+  }
+}
+
+/** False when the events are not stored: they stay in the outbox for the sweeper. */
+export async function announceSafely(engine: Engine, events: readonly OutboxEvent[]): Promise<boolean> {
+  if (events.length === 0) return true;
+  try {
+    await engine.bus.announce(events);
+    return true;
+  } catch (error) {
+    engine.log.warn({ error: messageOf(error) }, "could not publish events; they will be sent later");
+    return false;
+  }
+}

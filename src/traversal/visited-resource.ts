@@ -1,0 +1,164 @@
+/** The resource that a visit holds: its record as loaded, the machine's steps, and what is not committed yet. */
+import type {
+  ResourceAction,
+  ResourceContext,
+  ResourceEvent,
+  ResourceState,
+} from "../../machines/resource.js";
+import { resourceActor } from "../actor/actor.js";
+import { canonicalJson, type JsonObject } from "../json.js";
+import type { Thing } from "../providers/provider.js";
+import type { ResourceRecord } from "../store/store.js";
+import type { Engine } from "./engine.js";
+import { type Fields, indexEntry, lines, readObject, requiresOf, writeObject } from "./record.js";
+import type { UpdateFacts } from "./update-facts.js";
+
+export class VisitedResource {
+  #record: ResourceRecord;
+  #changes: Fields = {};
+  #machine: ReturnType<typeof resourceActor.read>;
+  #storedState: ResourceState;
+
+  constructor(record: ResourceRecord) {
+    this.#record = record;
+    this.#machine = resourceActor.read(record.snapshot ?? "");
+    this.#storedState = this.#machine.state;
+  }
+
+  get state(): ResourceState {
+    return this.#machine.state;
+  }
+
+  get context(): ResourceContext {
+    return this.#machine.context;
+  }
+
+  field(name: string): string {
+    return this.#changes[name] ?? this.#record[name] ?? "";
+  }
+
+  set(fields: Fields): void {
+    Object.assign(this.#changes, fields);
+  }
+
+  /** Steps the machine; what it asks for is the last action, none when the event has no meaning here. */
+  step(event: ResourceEvent): ResourceAction | undefined {
+    const next = resourceActor.step(this.#machine.snapshot, event);
+    this.#machine = next;
+    this.set({ snapshot: next.snapshot, reason: next.context.reason });
+    return next.actions.at(-1);
+  }
+
+  /** What a step would ask for. */
+  would(event: ResourceEvent): ResourceAction | undefined {
+    return resourceActor.step(this.#machine.snapshot, event).actions.at(-1);
+  }
+
+  /** Whether the state is another one than the stored, or was just stored for the first time. */
+  hasNewState(): boolean {
+    return this.#machine.state !== this.#storedState;
+  }
+
+  changes(): Fields {
+    return { ...this.#changes };
+  }
+
+  committed(requires: readonly string[] | undefined): void {
+    const stored = requires === undefined ? {} : { requires: requires.join("\n") };
+    const revision = String(Number(this.#record.revision ?? 0) + 1);
+    this.#record = { ...this.#record, ...this.#changes, ...stored, revision };
+    this.#changes = {};
+    this.#storedState = this.#machine.state;
+  }
+
+  /** Forgets what was not committed. */
+  undo(): void {
+    this.#changes = {};
+    this.#machine = resourceActor.read(this.#record.snapshot ?? "");
+  }
+
+  requires(): string[] {
+    return requiresOf(this.#record);
+  }
+
+  indexEntry(requires: readonly string[] | undefined): string {
+    return indexEntry({ ...this.#record, ...this.#changes }, this.#machine, requires ?? this.requires());
+  }
+
+  /** The properties that a call is about to carry. */
+  recordAttempt(engine: Engine, facts: UpdateFacts): void {
+    this.set({
+      tried: writeObject(engine.sealing, facts.properties, facts.hidden),
+      triedHidden: facts.hidden.join("\n"),
+      triedDefinition: facts.definition,
+      triedInputs: facts.inputs.join("\n"),
+      retain: facts.retain ? "1" : "",
+    });
+  }
+
+  /** The attempt took effect: its properties are the resource's. */
+  keepTried(): void {
+    if (this.field("tried") === "") return;
+    this.set({
+      properties: this.field("tried"),
+      hidden: this.field("triedHidden"),
+      definition: this.field("triedDefinition"),
+      inputs: this.field("triedInputs"),
+      tried: "",
+    });
+  }
+
+  /** The goal is met. */
+  recordGoal(facts: UpdateFacts): void {
+    this.set({
+      definition: facts.definition,
+      inputs: facts.inputs.join("\n"),
+      retain: facts.retain ? "1" : "",
+      replacedBy: "",
+      tried: "",
+    });
+  }
+
+  recordThing(engine: Engine, thing: Thing): void {
+    const type = engine.types.get(this.field("type"));
+    const secrets = this.#secrets(engine);
+    const hidden = Object.entries(thing.attributes)
+      .filter(([name, value]) => type?.hiddenAttributes.includes(name) || contains(value, secrets))
+      .map(([name]) => name);
+    const text = canonicalJson(thing.attributes);
+    this.set({
+      physical: thing.physicalId,
+      attributes: writeObject(engine.sealing, thing.attributes, hidden),
+      hiddenAttributes: hidden.join("\n"),
+      output: engine.sealing.fingerprint(`${thing.physicalId}\n${text}`),
+    });
+  }
+
+  properties(engine: Engine): JsonObject {
+    return readObject(engine.sealing, this.field("properties"));
+  }
+
+  triedOrApplied(engine: Engine): JsonObject {
+    return readObject(engine.sealing, this.field("tried") || this.field("properties"));
+  }
+
+  /** Values of hidden properties, as texts: an attribute that shows one is hidden too. */
+  #secrets(engine: Engine): string[] {
+    const tried = this.field("tried") !== "";
+    const names = lines(this.field(tried ? "triedHidden" : "hidden"));
+    if (names.length === 0) return [];
+    const properties = this.triedOrApplied(engine);
+    return names.flatMap((name) => leaves(properties[name])).filter((text) => text !== "");
+  }
+}
+
+function leaves(value: unknown): string[] {
+  if (value === null || value === undefined) return [];
+  if (typeof value === "object") return Object.values(value).flatMap(leaves);
+  return [String(value)];
+}
+
+function contains(value: unknown, secrets: readonly string[]): boolean {
+  if (secrets.length === 0) return false;
+  return leaves(value).some((text) => secrets.some((secret) => text.includes(secret)));
+}
