@@ -6,9 +6,6 @@ import { createHash } from "node:crypto";
 
 export const schemaVersion = 1;
 
-/** How many shards each kind of hint is spread over. */
-export const hintShards = 16;
-
 export class Keys {
   readonly prefix: string;
 
@@ -75,6 +72,6 @@ export class Keys {
   }
 }
 
-export function shardOf(key: string): number {
-  return createHash("sha1").update(key).digest().readUInt16BE(0) % hintShards;
+export function shardOf(key: string, shards: number): number {
+  return createHash("sha1").update(key).digest().readUInt16BE(0) % shards;
 }

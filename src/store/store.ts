@@ -8,7 +8,7 @@
 import { Redis } from "ioredis";
 import { HomeostatError } from "../errors.js";
 import type { Limits } from "../limits.js";
-import { hintShards, Keys, schemaVersion, shardOf } from "./keys.js";
+import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { ScriptRunner, type Value } from "./script.js";
 
 /** Whom to notify: a ready node and the resource that stands for it. */
@@ -124,6 +124,8 @@ export type Facts =
       why: string;
       stuck: boolean;
       unsettled: boolean;
+      /** The goal was reached: it is what a rollback goes to. */
+      inService: boolean;
     };
 
 export type SweepAnswer =
@@ -164,6 +166,8 @@ export interface IndexEntry {
   intent?: string;
 }
 
+const defaultHintShards = 16;
+
 /** How long an id that never came to be is barred, and how long the note of a purged stack may stand. */
 const voidMs = 24 * 3600_000;
 const purgeNoteMs = 3600_000;
@@ -174,13 +178,20 @@ export class Store {
   readonly #runner: ScriptRunner;
   readonly #limits: Limits;
   readonly #now: () => number | undefined;
+  /** How many shards each kind of hint is spread over; the same for all processes of a deployment. */
+  readonly hintShards: number;
 
   /** `now`: a simulated Redis clock in ms; by default scripts read Redis's own. */
-  constructor(redis: Redis, limits: Limits, options: { prefix?: string; now?: () => number } = {}) {
+  constructor(
+    redis: Redis,
+    limits: Limits,
+    options: { prefix?: string; now?: () => number; hintShards?: number } = {},
+  ) {
     this.keys = new Keys(options.prefix);
     this.#redis = redis;
     this.#runner = new ScriptRunner(redis);
     this.#limits = limits;
+    this.hintShards = options.hintShards ?? defaultHintShards;
     this.#now = options.now ?? (() => undefined);
   }
 
@@ -572,7 +583,7 @@ export class Store {
       {},
     );
     if (answer[0] !== "ok") return { tag: "missing" };
-    const [, revision, snapshot, current, open, updatesLeft, cleanupsLeft, why, stuck, unsettled] = answer;
+    const [, revision, snapshot, current, open, updatesLeft, cleanupsLeft, why, stuck, unsettled, inService] = answer;
     return {
       tag: "ok",
       revision: String(revision),
@@ -584,6 +595,7 @@ export class Store {
       why: String(why ?? ""),
       stuck: stuck === "1",
       unsettled: unsettled !== "" && unsettled !== null,
+      inService: inService === "1",
     };
   }
 
@@ -608,7 +620,14 @@ export class Store {
     return tag === "ok";
   }
 
-  async purge(stack: string, traversal: number, attempt: string): Promise<"ok" | "stale" | "unfinished"> {
+  /** `record`: the stack's own, for the goals that it keeps. */
+  async purge(
+    stack: string,
+    traversal: number,
+    attempt: string,
+    record: Readonly<Record<string, string>>,
+  ): Promise<"ok" | "stale" | "unfinished"> {
+    const { base = "", lastGood = "" } = record;
     const [tag] = await this.#run(
       "purge",
       {
@@ -621,8 +640,10 @@ export class Store {
         garbage: this.keys.garbage(stack),
         outbox: this.keys.outbox(stack),
         queue: this.keys.queue(stack, traversal, attempt),
+        baseTemplate: this.keys.template(stack, base),
+        lastGoodTemplate: this.keys.template(stack, lastGood),
       },
-      { traversal, ttlMs: purgeNoteMs },
+      { traversal, base, lastGood, ttlMs: purgeNoteMs },
     );
     return tag as "ok" | "stale" | "unfinished";
   }
@@ -644,27 +665,27 @@ export class Store {
   async moveName(name: string, from: string, to: string): Promise<string | undefined> {
     const [tag, other] = await this.#run(
       "name",
-      { names: this.keys.names(shardOf(name)) },
+      { names: this.keys.names(this.#shardOf(name)) },
       { name, from, to },
     );
     return tag === "ok" ? undefined : String(other);
   }
 
   async stackOfName(name: string): Promise<string | undefined> {
-    return (await this.#redis.hget(this.keys.names(shardOf(name)), name)) ?? undefined;
+    return (await this.#redis.hget(this.keys.names(this.#shardOf(name)), name)) ?? undefined;
   }
 
   /** Every claimed name with its stack id; hints, to be verified. */
   async names(): Promise<[name: string, stack: string][]> {
     const shards = await Promise.all(
-      Array.from({ length: hintShards }, (_, shard) => this.#redis.hgetall(this.keys.names(shard))),
+      Array.from({ length: this.hintShards }, (_, shard) => this.#redis.hgetall(this.keys.names(shard))),
     );
     return shards.flatMap((shard) => Object.entries(shard));
   }
 
   /** Hints that the stack has something due in `delayMs` at the latest; must stand before the stack is changed. */
   async hint(stack: string, delayMs: number): Promise<void> {
-    await this.#due(shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
+    await this.#due(this.#shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
   }
 
   /** The stacks that are due in one shard, with the score that this sweeper holds them by. */
@@ -675,14 +696,24 @@ export class Store {
     return this.#due(shard, "pop", { limit });
   }
 
+  /** Ids of all stacks with a hint; for checkers. */
+  async hinted(): Promise<string[]> {
+    const shards = Array.from({ length: this.hintShards }, (_, shard) => this.keys.due(shard));
+    return (await Promise.all(shards.map((key) => this.#redis.zrange(key, "0", "-1")))).flat();
+  }
+
   /** Gives a popped stack back: to be looked at in `delayMs`, or not any more. A newer hint stands. */
   async returnDue(stack: string, score: string, delayMs: number | undefined): Promise<void> {
     const verb = delayMs === undefined ? "drop" : "set";
-    await this.#due(shardOf(stack), verb, {
+    await this.#due(this.#shardOf(stack), verb, {
       stack,
       score,
       delayMs: Math.min(delayMs ?? 0, this.#limits.sweepMs),
     });
+  }
+
+  #shardOf(key: string): number {
+    return shardOf(key, this.hintShards);
   }
 
   async #due(

@@ -25,7 +25,7 @@ export async function settleStack(
     const step = stackActor.step(facts.snapshot, {
       type: "progress",
       traversal,
-      updatesDone: facts.updatesLeft === 0,
+      updatesDone: facts.inService,
       allDone: facts.updatesLeft === 0 && facts.cleanupsLeft === 0,
       stuck: facts.stuck,
       reason: facts.why,
@@ -137,7 +137,8 @@ async function purgeStack(engine: Engine, stack: string, traversal: number, atte
   await flushOutbox(engine, stack);
   if (!(await announceSafely(engine, [toOutbox(event)]))) return;
   await store.reap(stack, traversal);
-  if ((await store.purge(stack, traversal, attempt)) !== "ok") return;
+  const record = await store.stack(stack);
+  if (record === undefined || (await store.purge(stack, traversal, attempt, record)) !== "ok") return;
   await freeName(engine, stack, event.stackName);
 }
 

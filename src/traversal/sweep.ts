@@ -1,6 +1,5 @@
 /** Timers (R17): pops what is due, searches nothing, and looks at no stack that has nothing unfinished. */
 import { messageOf } from "../errors.js";
-import { hintShards } from "../store/keys.js";
 import type { SweepAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { prepareTraversal } from "./prepare.js";
@@ -15,7 +14,7 @@ const entriesPerLook = 256;
 
 /** One pass over all shards; answers in how many ms something falls due, undefined when nothing is unfinished. */
 export async function sweep(engine: Engine): Promise<number | undefined> {
-  const shards = Array.from({ length: hintShards }, (_, shard) => shard);
+  const shards = Array.from({ length: engine.store.hintShards }, (_, shard) => shard);
   const due = await Promise.all(shards.map((shard) => sweepShard(engine, shard)));
   const times = due.filter((ms) => ms !== undefined);
   return times.length === 0 ? undefined : Math.min(...times);

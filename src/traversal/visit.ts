@@ -210,7 +210,7 @@ class VisitRun {
 
   async #pass(mode: "decision" | "outcome"): Promise<Next> {
     const update = this.#update;
-    if (update !== undefined) this.#resource.recordGoal(update);
+    if (update !== undefined) this.#resource.recordGoal(this.#engine, update);
     const value = this.#isCleanup() ? "" : `${this.#visit.resource}@${this.#resource.field("output")}`;
     return this.#end({
       mode,
@@ -284,7 +284,8 @@ class VisitRun {
     return "ack";
   }
 
-  #settle(): Promise<void> {
+  async #settle(): Promise<void> {
+    await this.#clearEvents();
     return settleStack(this.#engine, this.#visit.stack, this.#visit.traversal, this.#visit.attempt);
   }
 

@@ -108,9 +108,11 @@ export class VisitedResource {
     });
   }
 
-  /** The goal is met. */
-  recordGoal(facts: UpdateFacts): void {
+  /** The goal is met. What does not count as a difference is kept up to date as well. */
+  recordGoal(engine: Engine, facts: UpdateFacts): void {
     this.set({
+      properties: writeObject(engine.sealing, facts.properties, facts.hidden),
+      hidden: facts.hidden.join("\n"),
       definition: facts.definition,
       inputs: facts.inputs.join("\n"),
       retain: facts.retain ? "1" : "",

@@ -2,9 +2,9 @@
 Stores what the machine decided, or the outcome of a call, with everything that follows from it (COMMIT-DECISION, COMMIT-OUTCOME).
 KEYS   stack graph sync resource next pending operations index required garbage queue outbox
 ARGV   now traversal attempt node resource pool holder commit mode effect operation fields requires index nextResource nextFields
-       nextIndex output value callMs delayMs reason leaseMs graceMs ringMs window eventId event
+       nextIndex value callMs delayMs reason leaseMs graceMs ringMs window eventId event
 RESULT fenced | stale mark | required | handed thing | busy
-       | ok milestone more deadline rings… mark record
+       | ok milestone more rings… mark record
 ATOMIC because a decision is checked against fence and traversal and an outcome against the fence (R9), an intent enters the
        operation set with the record (R17), `requires` and its reverse count are one fact (R1), a finished node arrives at
        its successors with its outcome, and letting go answers whom to ring (R13).
@@ -59,13 +59,15 @@ if held[2] ~= A.commit then
   if (redis.call('HGET', K.resource, 'intent') or '') == '' then redis.call('ZREM', K.operations, A.resource) end
 end
 
-local rings, mark, more, record, deadline = {}, '', false, {}, ''
+local rings, mark, more, record = {}, '', false, {}
 local effect = A.effect
+-- A goal without updates is in service once its first cleanup begins: until then it can be taken back whole.
+if current and A.node:sub(1, 2) == 'k:' and redis.call('HGET', K.stack, 'updatesLeft') == '0' then reachGoal() end
+
 local ends = effect == 'keep' or effect == 'done' or effect == 'fail' or effect == 'retry'
 if A.mode == 'outcome' and not current and ends then effect = 'release' end
 
 if effect == 'intent' then
-  deadline = tostring(at + tonumber(A.callMs))
   redis.call('HSET', K.resource, 'deadline', at + tonumber(A.callMs), 'waiting', '', 'until', at + tonumber(A.leaseMs))
   if current then redis.call('ZADD', K.pending, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.node) end
   redis.call('ZADD', K.operations, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.resource)
@@ -111,7 +113,7 @@ elseif effect == 'release' then
   mark = letGo()
 elseif effect == 'replace' then
   local lease = redis.call('HMGET', K.resource, 'until', 'at')
-  if redis.call('HGET', K.resource, 'replacedBy') ~= A.nextResource then
+  if redis.call('HGET', K.sync, 'r:' .. A.node) ~= A.nextResource then
     local sequence = redis.call('HINCRBY', K.stack, 'sequence', 1)
     apply(K.next, A.nextFields)
     redis.call('HSET', K.next, 'sequence', sequence, 'snapshot', '', 'revision', 0, 'fence', 1, 'holder', A.holder,
@@ -137,10 +139,9 @@ elseif effect == 'adopt' then
     'mark', '')
   record = redis.call('HGETALL', K.next)
 end
-if A.output ~= '' then redis.call('HSET', K.resource, 'output', A.output) end
 
 if effect == 'release' or (A.mode == 'outcome' and not current and (effect == 'gone' or effect == 'wait')) then
   return { 'stale', mark }
 end
 local tell = (effect == 'done' or effect == 'gone') and isMilestone() or (effect == 'fail' and isStuck())
-return { 'ok', tell and '1' or '', more and '1' or '', deadline, rings, mark, record }
+return { 'ok', tell and '1' or '', more and '1' or '', rings, mark, record }

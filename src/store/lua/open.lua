@@ -13,7 +13,7 @@ if stack[2] ~= '' then return { 'stale' } end
 local at = now()
 redis.call('HSET', K.stack, 'open', A.attempt, 'begin', '', 'updatesLeft', A.updates, 'cleanupsLeft', A.cleanups,
   'queued', A.ready)
-if tonumber(A.updates) == 0 then reachGoal() end
+if tonumber(A.updates) + tonumber(A.cleanups) == 0 then reachGoal() end
 local rings = {}
 refill(at, rings)
 return { 'ok', isMilestone() and '1' or '', rings }

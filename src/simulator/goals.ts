@@ -1,0 +1,129 @@
+/** The goals of a run as the checkers know them: read from Redis the moment a traversal's number was raised. */
+import type { JsonObject } from "../json.js";
+import type { Sealing } from "../store/sealing.js";
+import type { Store } from "../store/store.js";
+import { bindDefinition, resolveProperties } from "../template/template.js";
+import type { ParameterValues, ResourceDefinition, ResourceView, Template } from "../template/types.js";
+import type { Engine } from "../traversal/engine.js";
+import { type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
+import type { PhysicalThing, World } from "./world.js";
+
+export interface KnownGoal {
+  traversal: number;
+  action: string;
+  template: Template;
+  parameters: ParameterValues;
+}
+
+export class Goals {
+  readonly #store: Store;
+  readonly #sealing: Sealing;
+  readonly #goals = new Map<string, KnownGoal[]>();
+
+  constructor(store: Store, sealing: Sealing) {
+    this.#store = store;
+    this.#sealing = sealing;
+  }
+
+  async note(stack: string): Promise<void> {
+    const record = await this.#store.stack(stack);
+    if (record === undefined) return;
+    const reader = { store: this.#store, sealing: this.#sealing } as Engine;
+    const document = await readGoal(reader, stack, record.goal ?? "");
+    if (document === undefined) return;
+    const known = this.#goals.get(stack) ?? [];
+    known.push({ traversal: Number(record.traversal), action: record.action ?? "", ...goalOf(document) });
+    this.#goals.set(stack, known);
+  }
+
+  at(stack: string, traversal: number): KnownGoal | undefined {
+    return this.#goals.get(stack)?.find((goal) => goal.traversal === traversal);
+  }
+
+  newest(stack: string): KnownGoal | undefined {
+    return this.#goals.get(stack)?.at(-1);
+  }
+
+  stacks(): string[] {
+    return [...this.#goals.keys()];
+  }
+
+  all(stack: string): readonly KnownGoal[] {
+    return this.#goals.get(stack) ?? [];
+  }
+}
+
+function goalOf(document: GoalDocument): Pick<KnownGoal, "template" | "parameters"> {
+  return { template: templateOf(document), parameters: document.parameters };
+}
+
+/**
+ * Whether the world is exactly what a template says: one thing per name, no other, every value right. Undefined when
+ * it is, else what differs.
+ */
+export function differenceOf(
+  goal: Pick<KnownGoal, "template" | "parameters">,
+  things: readonly PhysicalThing[],
+): string | undefined {
+  const { resources } = goal.template;
+  const counts = new Map<string, number>();
+  for (const thing of things) {
+    if (!resources.has(thing.name)) return `${thing.id} exists, but no ${thing.name} is wanted`;
+    counts.set(thing.name, (counts.get(thing.name) ?? 0) + 1);
+  }
+  const byName = new Map(things.map((thing) => [thing.name, thing]));
+  for (const [name, definition] of resources) {
+    const count = counts.get(name) ?? 0;
+    if (count !== 1) return `there are ${count} ${name}, not 1`;
+    const wanted = resolve(goal, definition, (other) => byName.get(other));
+    const found = byName.get(name)?.properties;
+    const problem = wanted === undefined ? "cannot be resolved" : difference(wanted, found ?? {});
+    if (problem !== undefined) return `${name}: ${problem}`;
+  }
+  return undefined;
+}
+
+function resolve(
+  goal: Pick<KnownGoal, "parameters">,
+  definition: ResourceDefinition,
+  thingOf: (name: string) => PhysicalThing | undefined,
+): JsonObject | undefined {
+  const view = (name: string): ResourceView | undefined => {
+    const thing = thingOf(name);
+    return thing === undefined ? undefined : { physicalId: thing.id, attributes: thing.properties };
+  };
+  try {
+    const { properties } = resolveProperties(bindDefinition(definition, goal.parameters), view);
+    return Object.fromEntries(Object.entries(properties).filter(([name]) => !name.startsWith("$")));
+  } catch {
+    return undefined;
+  }
+}
+
+function difference(wanted: JsonObject, found: JsonObject): string | undefined {
+  const names = new Set([...Object.keys(wanted), ...Object.keys(found)]);
+  for (const name of names) {
+    const [want, have] = [JSON.stringify(wanted[name]), JSON.stringify(found[name])];
+    if (want !== have) return `property ${name} is ${have ?? "absent"}, not ${want ?? "absent"}`;
+  }
+  return undefined;
+}
+
+/** The things that one is certain to refer to under a goal: by physical id, or because there is only one by the name. */
+export function referencesOf(
+  goal: KnownGoal,
+  stack: string,
+  name: string,
+  properties: JsonObject,
+  world: World,
+): Set<string> {
+  const text = JSON.stringify(properties);
+  const found = new Set<string>();
+  for (const dependency of goal.template.resources.get(name)?.dependencies ?? []) {
+    const candidates = world.named(dependency, stack);
+    const mentioned = candidates.filter((thing) => text.includes(JSON.stringify(thing.id).slice(1, -1)));
+    const certain = mentioned.length === 1 ? mentioned : candidates.length === 1 ? candidates : [];
+    for (const thing of certain) found.add(thing.id);
+  }
+  return found;
+}

@@ -1,0 +1,217 @@
+/**
+ * What must hold in every run without being asked. The checkers read the physical world, the call log and Redis, never
+ * what the engine says of itself. The numbers are those of the scenario documentation.
+ */
+import type { Redis } from "ioredis";
+import type { JsonObject } from "../json.js";
+import type { CallContext, Operation } from "../providers/provider.js";
+import { hasCall } from "../template/functions.js";
+import { bindDefinition, resolveProperties } from "../template/template.js";
+import { differenceOf, type Goals, type KnownGoal, referencesOf } from "./goals.js";
+import type { Life, Simulation, Watcher } from "./simulation.js";
+
+interface OpenCall {
+  token: string;
+  operation: Operation;
+  life: Life;
+}
+
+/** Things that excuse reality from being the goal. */
+export interface Excuses {
+  drifted: boolean;
+}
+
+export class Invariants implements Watcher {
+  readonly violations: string[] = [];
+  readonly excuses: Excuses = { drifted: false };
+  readonly #simulation: Simulation;
+  readonly #goals: Goals;
+  readonly #redis: Redis;
+  readonly #open = new Set<OpenCall>();
+  /** Workers that were paused at some time: their lease may have run out under them. */
+  readonly #suspended = new Set<Life>();
+
+  constructor(simulation: Simulation, goals: Goals, redis: Redis) {
+    this.#simulation = simulation;
+    this.#goals = goals;
+    this.#redis = redis;
+  }
+
+  async begun(stack: string): Promise<void> {
+    await this.#goals.note(stack);
+  }
+
+  async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
+    this.#checkOverlap(call, operation, life);
+    this.#open.add({ token: call.token, operation, life });
+    if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
+  }
+
+  callEnds(call: CallContext, operation: Operation, life: Life): void {
+    for (const open of this.#open) {
+      if (open.token === call.token && open.operation === operation && open.life === life)
+        this.#open.delete(open);
+    }
+  }
+
+  effect(
+    call: CallContext,
+    operation: Operation,
+    properties: JsonObject,
+    life: Life,
+    physicalId: string,
+  ): void {
+    if (operation === "create") this.#checkToken(call.token);
+    if (operation !== "create" && operation !== "update") return;
+    const goal = this.#goals.at(call.stack, life.delivery?.visit.traversal ?? 0);
+    const thing = this.#simulation.world.things.get(physicalId);
+    if (goal === undefined || thing === undefined) return;
+    thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.#simulation.world);
+  }
+
+  beforeRemoval(_call: CallContext, physicalId: string): void {
+    for (const thing of this.#simulation.world.things.values()) {
+      if (thing.id !== physicalId && thing.refersTo.has(physicalId)) {
+        this.#violate(2, `${physicalId} is deleted while ${thing.id}, which refers to it, still exists`);
+      }
+    }
+  }
+
+  /** 1. No two operations on one resource at once, unless a lease ran out under a paused or crashed worker. */
+  #checkOverlap(call: CallContext, operation: Operation, life: Life): void {
+    for (const open of this.#open) {
+      const { life: other } = open;
+      if (other.pausedUntil > 0) this.#suspended.add(other);
+      if (open.token !== call.token || other === life || other.dead || this.#suspended.has(other)) continue;
+      this.#violate(1, `${operation} of ${call.resource} starts while ${open.operation} is in progress`);
+    }
+  }
+
+  /** 3. What a resource requires under a traversal has reached that traversal's goal before it is touched. */
+  async #checkPrerequisites(call: CallContext, life: Life): Promise<void> {
+    const visit = life.delivery?.visit;
+    if (visit === undefined || visit.node === "") return;
+    const goal = this.#goals.at(call.stack, visit.traversal);
+    const record = await this.#simulation.store.stack(call.stack);
+    if (goal === undefined || record?.traversal !== String(visit.traversal)) return;
+    for (const dependency of goal.template.resources.get(call.resource)?.dependencies ?? []) {
+      const literals = literalProperties(goal, dependency);
+      const things = this.#simulation.world.named(dependency, call.stack);
+      if (things.some((thing) => includes(thing.properties, literals))) continue;
+      this.#violate(
+        3,
+        `${call.resource} is touched before ${dependency} has reached the goal ${visit.traversal}`,
+      );
+    }
+  }
+
+  /** 7. One token never makes two physical things. */
+  #checkToken(token: string): void {
+    const made = this.#simulation.world.made.get(token) ?? 0;
+    if (made > 1) this.#violate(7, `the token ${token} has made ${made} things`);
+  }
+
+  /** 4, 5, 6, for when nothing is left to do. */
+  async checkSettled(): Promise<void> {
+    if (this.#simulation.held.length > 0) return;
+    for (const stack of this.#goals.stacks()) {
+      await this.#checkReality(stack);
+      await this.#checkLeftovers(stack);
+    }
+    if (this.#simulation.queue.length > 0 || this.#simulation.delayed.length > 0) {
+      this.#violate(5, "there are messages that nobody acknowledged");
+    }
+    this.#checkVisits();
+  }
+
+  async #checkReality(stack: string): Promise<void> {
+    const record = await this.#simulation.store.stack(stack);
+    const name = this.#simulation.stackNames.get(stack) ?? stack;
+    const goal = this.#goals.newest(stack);
+    const status = record?.status ?? "NOT_FOUND";
+    if (!["COMPLETE", "FAILED", "CANCELLED", "NOT_FOUND"].includes(status)) {
+      return this.#violate(5, `nothing is left to do, and stack ${name} is ${status}`);
+    }
+    const excused =
+      status === "FAILED" || status === "CANCELLED" || this.excuses.drifted || this.#retains(stack);
+    if (excused || goal === undefined) return;
+    const things = [...this.#simulation.world.things.values()].filter((thing) => thing.stack === stack);
+    const problem = differenceOf(goal, things);
+    if (problem !== undefined) this.#violate(4, `stack ${name} is ${status}, but ${problem}`);
+  }
+
+  #retains(stack: string): boolean {
+    return this.#goals
+      .all(stack)
+      .some((goal) => [...goal.template.resources.values()].some((one) => one.deletionPolicy === "Retain"));
+  }
+
+  /** 5. What only older traversals, or work in progress, needed is gone. */
+  async #checkLeftovers(stack: string): Promise<void> {
+    const prefix = this.#simulation.store.keys.of(stack, "");
+    const record = await this.#simulation.store.stack(stack);
+    const index = await this.#simulation.store.index(stack);
+    const allowed = new Set<string>();
+    if (record !== undefined) {
+      for (const suffix of ["s", "ix", "rq", "q"]) allowed.add(suffix);
+      for (const id of index.keys()) allowed.add(`r:${id}`);
+      for (const goal of [record.goal, record.lastGood, record.base]) allowed.add(`t:${goal}`);
+    }
+    const found = (await this.#redis.keys("*")).filter((key) => key.startsWith(prefix));
+    const extra = found.map((key) => key.slice(prefix.length)).filter((suffix) => !allowed.has(suffix));
+    if (extra.length > 0) this.#violate(5, `left over in Redis: ${extra.sort().join(", ")}`);
+    const records = await this.#simulation.store.resources(
+      stack,
+      [...index.keys()],
+      ["holder", "mark", "intent"],
+    );
+    for (const resource of records) {
+      for (const field of ["holder", "mark", "intent"] as const) {
+        if ((resource?.[field] ?? "") !== "") this.#violate(5, `${resource?.name} still has a ${field}`);
+      }
+    }
+  }
+
+  /** 6. Visits are bounded by nodes, traversals and faults. */
+  #checkVisits(): void {
+    const { visits, faults } = this.#simulation;
+    let nodes = 0;
+    for (const stack of this.#goals.stacks()) {
+      const goals = this.#goals.all(stack);
+      const names = goals.map((goal) => goal.template.resources.size);
+      const most = names.reduce((sum, size) => sum + size, 0);
+      nodes += 2 * (goals.length + 1) * (most + 1);
+    }
+    const bound = 4 * nodes + 40 * (faults + 1) + 10 * faults * Math.max(1, nodes / 4);
+    if (visits > bound) this.#violate(6, `${visits} visits for ${nodes} nodes and ${faults} faults`);
+  }
+
+  #violate(invariant: number, message: string): void {
+    const text = `invariant ${invariant}: ${message}`;
+    this.#simulation.log(text);
+    if (this.violations.length < 20) this.violations.push(text);
+  }
+}
+
+function literalProperties(goal: KnownGoal, name: string): JsonObject {
+  const definition = goal.template.resources.get(name);
+  if (definition === undefined) return {};
+  const literal = Object.entries(definition.properties).filter(
+    ([property, value]) => !property.startsWith("$") && !hasReference(value),
+  );
+  const bound = bindDefinition({ ...definition, properties: Object.fromEntries(literal) }, goal.parameters);
+  return resolveProperties(bound, () => undefined).properties;
+}
+
+function hasReference(value: unknown): boolean {
+  const text = JSON.stringify(value);
+  return text.includes('"get_resource"') || text.includes('"get_attr"')
+    ? hasCall(value as JsonObject)
+    : false;
+}
+
+function includes(found: JsonObject, wanted: JsonObject): boolean {
+  return Object.entries(wanted).every(
+    ([name, value]) => JSON.stringify(found[name]) === JSON.stringify(value),
+  );
+}

@@ -1,0 +1,259 @@
+/** Scenario files: their shape, and where in the file something is wrong. */
+import { readFileSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
+import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import { InvalidError, messageOf, type Problem } from "../errors.js";
+import type { Milestone } from "../traversal/engine.js";
+
+const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
+const unitsMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+const durationMs = z
+  .string()
+  .regex(durationPattern, "a duration looks like 200ms, 30s, 5m or 1h")
+  .transform((text) => {
+    const [, amount = "0", unit = "ms"] = durationPattern.exec(text) ?? [];
+    return Number(amount) * unitsMs[unit as keyof typeof unitsMs];
+  });
+
+const visitPoints = [
+  "before-intent",
+  "after-intent",
+  "before-call",
+  "after-call",
+  "before-commit",
+  "after-commit",
+  "before-publish",
+  "after-publish",
+  "before-ack",
+] as const satisfies readonly Milestone[];
+const beginPoints = ["after-fence", "after-graph", "after-open"] as const satisfies readonly Milestone[];
+
+const operation = z.enum(["create", "read", "update", "delete", "find", "none"]);
+const target = z.string().min(1);
+const matching = {
+  resource: target.optional(),
+  op: operation.optional(),
+  optional: z.boolean().default(false),
+};
+const template = z.union([z.string(), z.record(z.string(), z.unknown())]);
+const parameters = z.record(z.string(), z.unknown()).default({});
+const error = z.enum(["invalid", "not_found", "conflict", "unavailable"]).optional();
+const options = z
+  .strictObject({ rollback_on_failure: z.boolean().optional(), timeout: durationMs.optional() })
+  .default({});
+const stackOnly = { stack: z.string(), error };
+
+const counts = z.record(z.string(), z.int().min(0));
+
+const expectation = z.strictObject({
+  reality: z
+    .union([z.string(), z.looseObject({ parameters: z.record(z.string(), z.unknown()).optional() })])
+    .optional(),
+  physical: counts.optional(),
+  total: z.int().min(0).optional(),
+  status: z.record(z.string(), z.string()).optional(),
+  state: z.record(z.string(), z.string()).optional(),
+  calls: z.record(z.string(), z.partialRecord(operation, z.int().min(0))).optional(),
+  same: z.record(z.string(), z.string()).optional(),
+  differs: z.record(z.string(), z.string()).optional(),
+  gone: z.union([z.string(), z.array(z.string())]).optional(),
+});
+
+const interruption = z.union([
+  z.strictObject({
+    at: z.enum(beginPoints),
+    during: z.literal("begin"),
+    optional: z.boolean().default(false),
+  }),
+  z.strictObject({ at: z.enum(visitPoints), ...matching }),
+]);
+const pause = z.union([
+  z.strictObject({
+    at: z.enum(beginPoints),
+    during: z.literal("begin"),
+    for: durationMs,
+    optional: z.boolean().default(false),
+  }),
+  z.strictObject({ at: z.enum(visitPoints), for: durationMs, ...matching }),
+]);
+
+const stepSchemas = {
+  create: z.strictObject({ stack: z.string(), template, parameters, options, error }),
+  update: z.strictObject({ stack: z.string(), template: template.optional(), parameters, options, error }),
+  delete: z.strictObject({ ...stackOnly, options }),
+  rollback: z.strictObject({ ...stackOnly, options }),
+  cancel: z.strictObject({ ...stackOnly, rollback: z.boolean().default(false) }),
+  visits: z.int().min(0),
+  until: expectation,
+  settle: z.literal(true),
+  advance: durationMs,
+  expect: expectation,
+  remember: z.strictObject({ as: z.string(), resource: target }),
+  fail: z.strictObject({
+    resource: target.optional(),
+    op: operation.default("create"),
+    times: z.int().min(1).default(1),
+    retryable: z.boolean().default(false),
+    after: z.boolean().default(false),
+    error: z.string().default("simulated failure"),
+    optional: z.boolean().default(false),
+  }),
+  hold: z.strictObject(matching),
+  release: z.strictObject({ resource: target.optional(), op: operation.optional() }),
+  crash: interruption,
+  pause,
+  drift: z.strictObject({
+    resource: target,
+    set: z.record(z.string(), z.unknown()).optional(),
+    missing: z.literal(true).optional(),
+  }),
+  duplicate: z.int().min(0),
+  lose: z.int().min(0),
+} as const;
+
+type StepSchemas = typeof stepSchemas;
+export type StepKind = keyof StepSchemas;
+export type StepOf<K extends StepKind> = z.output<StepSchemas[K]>;
+export type Expectation = z.output<typeof expectation>;
+
+/** One step with the line that it stands on. */
+export type Step = { [K in StepKind]: { kind: K; line: number; with: StepOf<K> } }[StepKind];
+
+export interface Scenario {
+  name: string;
+  description: string;
+  file: string;
+  workers: number;
+  steps: Step[];
+}
+
+/** Steps that only make sense once somebody observes. */
+const refusedSteps: Readonly<Record<string, string>> = {
+  notify: "this version does not observe, so nobody would hear the notification",
+  observe: "this version does not observe",
+};
+
+/** @throws InvalidError with line and column of everything that is wrong. */
+export function readScenario(file: string): Scenario {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new InvalidError([{ file, line: 1, column: 1, message: `cannot be read: ${messageOf(cause)}` }]);
+  }
+  return parseScenario(text, file);
+}
+
+export function parseScenario(text: string, file: string): Scenario {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const problems: Problem[] = document.errors.map((issue) => {
+    const at = lines.linePos(issue.pos[0]);
+    return { file, line: at.line, column: at.col, message: issue.message.split("\n")[0] ?? issue.message };
+  });
+  if (problems.length > 0) throw new InvalidError(problems);
+  const locate = (path: readonly PropertyKey[]) => locationOf(document, lines, path);
+  const refuse = (path: readonly PropertyKey[], message: string) => {
+    problems.push({ file, ...locate(path), message });
+  };
+
+  const value: unknown = document.toJS({ maxAliasCount: 1000 });
+  const head = z
+    .strictObject({
+      name: z.string().default(basename(file).replace(/\.[^.]*$/, "")),
+      description: z.string().default(""),
+      workers: z.int().min(1).max(64).default(1),
+      steps: z.array(z.record(z.string(), z.unknown())).min(1),
+    })
+    .safeParse(value);
+  if (!head.success) {
+    for (const issue of head.error.issues) refuse(issue.path, describe(issue));
+    throw new InvalidError(problems);
+  }
+  const steps: Step[] = [];
+  for (const [i, given] of head.data.steps.entries()) {
+    const path = ["steps", i];
+    const keys = Object.keys(given);
+    const kind = keys[0] ?? "";
+    if (keys.length !== 1) {
+      refuse(path, "a step has exactly one key, which says what to do");
+      continue;
+    }
+    const why = refusedSteps[kind];
+    if (why !== undefined) {
+      refuse([...path, kind], `${kind} cannot be used: ${why}`);
+      continue;
+    }
+    const schema = stepSchemas[kind as StepKind];
+    if (schema === undefined) {
+      const known = Object.keys(stepSchemas).join(", ");
+      refuse([...path, kind], `unknown step ${kind}; known are ${known}`);
+      continue;
+    }
+    const parsed = schema.safeParse(given[kind]);
+    if (!parsed.success) {
+      for (const issue of parsed.error.issues) refuse([...path, kind, ...issue.path], describe(issue));
+      continue;
+    }
+    steps.push({ kind, line: locate([...path, kind]).line, with: parsed.data } as Step);
+  }
+  loadTemplates(steps, file, refuse);
+  if (problems.length > 0) throw new InvalidError(problems);
+  const { name, description, workers } = head.data;
+  return { name, description, workers, file, steps };
+}
+
+/** A template given as a path is read when the scenario is. */
+function loadTemplates(
+  steps: readonly Step[],
+  file: string,
+  refuse: (path: readonly PropertyKey[], message: string) => void,
+): void {
+  const load = (path: string, at: readonly PropertyKey[]): string => {
+    try {
+      return readFileSync(resolve(dirname(file), path), "utf8");
+    } catch (cause) {
+      refuse(at, `template ${path} cannot be read: ${messageOf(cause)}`);
+      return "";
+    }
+  };
+  steps.forEach((step, i) => {
+    if (step.kind === "create" || step.kind === "update") {
+      if (typeof step.with.template === "string") {
+        step.with.template = load(step.with.template, ["steps", i, step.kind, "template"]);
+      }
+    } else if ((step.kind === "expect" || step.kind === "until") && typeof step.with.reality === "string") {
+      step.with.reality = load(step.with.reality, ["steps", i, step.kind, "reality"]);
+    }
+  });
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  const where = issue.path.map(String).join(".");
+  return where === "" ? issue.message : `${where}: ${issue.message}`;
+}
+
+/** Of the deepest node on the path that the file has. */
+function locationOf(
+  document: Document,
+  lines: LineCounter,
+  path: readonly PropertyKey[],
+): { line: number; column: number } {
+  for (let length = path.length; length >= 0; length -= 1) {
+    const part = path.slice(0, length);
+    const parent = document.getIn(part.slice(0, -1), true);
+    const key = part.at(-1);
+    const pair =
+      isMap(parent) && key !== undefined
+        ? parent.items.find((item) => String(item.key) === String(key))
+        : undefined;
+    const node = isNode(pair?.key) ? pair.key : document.getIn(part, true);
+    if (isNode(node) && node.range) {
+      const at = lines.linePos(node.range[0]);
+      return { line: at.line, column: at.col };
+    }
+  }
+  return { line: 1, column: 1 };
+}

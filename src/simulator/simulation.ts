@@ -1,0 +1,591 @@
+/**
+ * One run of a scenario: the production engine between simulated seams, in one process.
+ *
+ * Invariants
+ * 1. Whatever the engine awaits is a call through a seam; the run is quiet exactly when no such call is under way.
+ * 2. A crashed worker's calls never return; nothing that it had in memory is used again.
+ * 3. Time moves only here.
+ */
+import type { Redis } from "ioredis";
+import { Stacks } from "../api/stacks.js";
+import { messageOf } from "../errors.js";
+import type { JsonObject } from "../json.js";
+import { defaultLimits, type Limits } from "../limits.js";
+import { type CallContext, type Operation, ProviderError, ResourceTypes } from "../providers/provider.js";
+import { simResource } from "../providers/sim/sim-resource.js";
+import { Sealing } from "../store/sealing.js";
+import { type OutboxEvent, type Ring, Store, type Visit } from "../store/store.js";
+import type { Engine, Milestone, MilestoneContext } from "../traversal/engine.js";
+import { sweep } from "../traversal/sweep.js";
+import { handleVisit, type Verdict } from "../traversal/visit.js";
+import { World } from "./world.js";
+
+/** As SCENARIOS says; a sweeper's hints are kept in one shard, for speed. */
+export const simulatedLimits: Limits = {
+  ...defaultLimits,
+  jitter: 0,
+};
+
+const startMs = 1_700_000_000_000;
+
+/** Far beyond what any scenario needs. */
+const deliveriesLimit = 100_000;
+
+/** A process that runs engine code: a worker, the sweeper, or a caller of the API. */
+export interface Life {
+  name: string;
+  role: "worker" | "sweeper" | "caller";
+  dead: boolean;
+  pausedUntil: number;
+  engine: Engine;
+  /** What it is busy with. */
+  delivery: Delivery | undefined;
+}
+
+export interface Delivery {
+  visit: Visit;
+  acknowledged: boolean;
+}
+
+export type Op = Operation | "none";
+
+/** A fault that waits for its moment. */
+export interface Armed {
+  kind: "crash" | "pause" | "fail" | "hold";
+  line: number;
+  at?: Milestone;
+  during?: "begin";
+  stack?: string;
+  resource?: string;
+  op?: Op;
+  forMs?: number;
+  times: number;
+  optional: boolean;
+  retryable?: boolean;
+  after?: boolean;
+  error?: string;
+}
+
+interface Timer {
+  at: number;
+  fire: () => void;
+}
+
+interface Held {
+  stack: string;
+  resource: string;
+  op: Operation;
+  life: Life;
+  release: () => void;
+}
+
+/** What checkers are told as it happens. A message is a violation. */
+export interface Watcher {
+  callStarts(call: CallContext, operation: Operation, life: Life): Promise<void>;
+  callEnds(call: CallContext, operation: Operation, life: Life): void;
+  effect(
+    call: CallContext,
+    operation: Operation,
+    properties: JsonObject,
+    life: Life,
+    physicalId: string,
+  ): void;
+  beforeRemoval(call: CallContext, physicalId: string): void;
+  begun(stack: string): Promise<void>;
+}
+
+export class Simulation {
+  now = startMs;
+  readonly world = new World();
+  readonly limits: Limits;
+  /** For checkers: reads Redis past all seams. */
+  readonly store: Store;
+  readonly sealing = new Sealing(Buffer.alloc(32, 7).toString("base64"));
+  readonly queue: Delivery[] = [];
+  readonly delayed: { at: number; delivery: Delivery }[] = [];
+  readonly armed: Armed[] = [];
+  readonly held: Held[] = [];
+  readonly trace: string[] = [];
+  readonly stackNames = new Map<string, string>();
+  visits = 0;
+  deliveries = 0;
+  faults = 0;
+  duplicates = 0;
+  losses = 0;
+  /** Counts what changed something; a run in which it stands still is not going anywhere. */
+  progress = 0;
+  /** Set to be asked after every effect; a true answer parks the call there. */
+  afterEffect: (() => Promise<boolean>) | undefined;
+  readonly #redis: Redis;
+  #watchers: Watcher[] = [];
+  #timers: Timer[] = [];
+  #parked: (() => void)[] = [];
+  #outstanding = 0;
+  #ids = 0;
+  #lives = 0;
+  #worker: Life | undefined;
+  #sweeper: Life | undefined;
+  readonly #paused: Life[] = [];
+  #problem: Error | undefined;
+
+  constructor(redis: Redis, limits: Partial<Limits> = {}) {
+    this.#redis = redis;
+    this.limits = { ...simulatedLimits, ...limits };
+    this.store = new Store(redis, this.limits, { now: () => this.now, hintShards: 1 });
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers.push(watcher);
+  }
+
+  /** @throws Error when engine code threw where it must not. */
+  check(): void {
+    if (this.#problem !== undefined) throw this.#problem;
+  }
+
+  log(text: string): void {
+    this.trace.push(`${((this.now - startMs) / 1000).toFixed(1).padStart(7)}s ${text}`);
+  }
+
+  // --- processes
+
+  #newLife(role: Life["role"]): Life {
+    this.#lives += 1;
+    const life: Life = {
+      name: `${role}-${this.#lives}`,
+      role,
+      dead: false,
+      pausedUntil: 0,
+      delivery: undefined,
+      engine: undefined as unknown as Engine,
+    };
+    life.engine = this.#engineOf(life);
+    return life;
+  }
+
+  #engineOf(life: Life): Engine {
+    const types = new ResourceTypes().add(
+      simResource(this.world, (call, operation, properties, effect) =>
+        this.#provide(life, call, operation, properties, () => effect(() => undefined)),
+      ),
+    );
+    return {
+      store: this.#seamOf(life),
+      bus: {
+        ring: (stack, rings) => this.#seam(life, async () => this.#ring(stack, rings)),
+        announce: (events) => this.#seam(life, async () => this.#announce(events)),
+      },
+      clock: {
+        monotonicMs: () => this.now,
+        timestamp: () => new Date(this.now).toISOString(),
+        sleep: (ms, signal) => this.#sleep(life, ms, signal),
+      },
+      random: { id: () => this.#id(), fraction: () => 0 },
+      types,
+      sealing: this.sealing,
+      limits: this.limits,
+      trace: { reach: (milestone, context) => this.#reach(life, milestone, context) },
+      log: {
+        debug: () => {},
+        info: () => {},
+        warn: (_fields, message) => this.log(`${life.name}: ${message}`),
+      },
+    };
+  }
+
+  #id(): string {
+    this.#ids += 1;
+    return `id${this.#ids}`;
+  }
+
+  /** The store, every method of it a seam. */
+  #seamOf(life: Life): Store {
+    return new Proxy(this.store, {
+      get: (store, key) => {
+        const member = Reflect.get(store, key, store) as unknown;
+        if (typeof member !== "function") return member;
+        return (...args: unknown[]) => {
+          if (key === "commit") {
+            const { mode, effect } = args[1] as { mode: string; effect: string };
+            const { node, resource } = args[0] as Visit;
+            this.log(`${life.name} commits ${mode} ${effect} for ${node || "the call of"} (${resource})`);
+            this.progress += 1;
+          }
+          return this.#seam(life, () => member.apply(store, args) as Promise<unknown>);
+        };
+      },
+    });
+  }
+
+  async #seam<T>(life: Life, action: () => Promise<T>): Promise<T> {
+    if (life.dead) return forever();
+    this.#outstanding += 1;
+    try {
+      const result = await action();
+      return life.dead ? await forever() : result;
+    } finally {
+      this.#outstanding -= 1;
+    }
+  }
+
+  #sleep(life: Life, ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const timer: Timer = { at: this.now + ms, fire: () => (life.dead ? undefined : resolve()) };
+      this.#timers.push(timer);
+      signal?.addEventListener("abort", () => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+        resolve();
+      });
+    });
+  }
+
+  // --- the bus
+
+  #ring(stack: string, rings: readonly Ring[]): void {
+    for (const ring of rings) {
+      const delivery = () => ({ visit: { ...ring, stack }, acknowledged: false });
+      if (ring.node !== "" && this.losses > 0) {
+        this.losses -= 1;
+        this.faults += 1;
+        this.log(`the notification for ${ring.node} is lost`);
+        continue;
+      }
+      this.queue.push(delivery());
+      if (ring.node !== "" && this.duplicates > 0) {
+        this.duplicates -= 1;
+        this.faults += 1;
+        this.queue.push(delivery());
+      }
+    }
+  }
+
+  #announce(events: readonly OutboxEvent[]): void {
+    for (const event of events) {
+      const { what, resource, reason } = JSON.parse(event.text) as Record<string, string>;
+      this.log(`event: ${resource ?? "stack"} ${what}${reason === undefined ? "" : ` (${reason})`}`);
+    }
+  }
+
+  // --- faults
+
+  #reach(life: Life, milestone: Milestone, context: MilestoneContext): Promise<void> | undefined {
+    if (life.dead) return forever();
+    const begin = context.resource === undefined;
+    if (milestone === "after-fence") return this.#afterFence(life, context);
+    const fault = this.#take(["crash", "pause"], context.stack, (armed) =>
+      begin
+        ? armed.during === "begin" && armed.at === milestone
+        : armed.during === undefined && armed.at === milestone && matches(armed, context),
+    );
+    return fault === undefined ? undefined : this.#strike(life, fault, milestone);
+  }
+
+  async #afterFence(life: Life, context: MilestoneContext): Promise<void> {
+    await this.#seam(life, () => each(this.#watchers, (watcher) => watcher.begun(context.stack)));
+    const fault = this.#take(
+      ["crash", "pause"],
+      context.stack,
+      (armed) => armed.during === "begin" && armed.at === "after-fence",
+    );
+    if (fault !== undefined) await this.#strike(life, fault, "after-fence");
+  }
+
+  #take(kinds: Armed["kind"][], stack: string, fits: (armed: Armed) => boolean): Armed | undefined {
+    const name = this.stackNames.get(stack);
+    const fault = this.armed.find(
+      (armed) =>
+        kinds.includes(armed.kind) && (armed.stack === undefined || armed.stack === name) && fits(armed),
+    );
+    if (fault === undefined) return undefined;
+    fault.times -= 1;
+    if (fault.times === 0) this.armed.splice(this.armed.indexOf(fault), 1);
+    this.faults += 1;
+    return fault;
+  }
+
+  #strike(life: Life, fault: Armed, milestone: Milestone): Promise<void> {
+    if (fault.kind === "crash") {
+      this.log(`${life.name} crashes ${milestone}`);
+      this.#crash(life);
+      return forever();
+    }
+    const { forMs = 0 } = fault;
+    this.log(`${life.name} is paused ${milestone} for ${forMs / 1000}s`);
+    life.pausedUntil = this.now + forMs;
+    this.#paused.push(life);
+    const { delivery } = life;
+    if (delivery !== undefined && forMs > this.limits.leaseMs) {
+      // Unacknowledged for longer than the server waits: it is delivered again.
+      this.delayed.push({
+        at: this.now + this.limits.leaseMs,
+        delivery: { visit: delivery.visit, acknowledged: false },
+      });
+    }
+    return new Promise((resolve) => {
+      this.#timers.push({
+        at: life.pausedUntil,
+        fire: () => {
+          this.log(`${life.name} goes on`);
+          resolve();
+        },
+      });
+    });
+  }
+
+  #crash(life: Life): void {
+    life.dead = true;
+    const { delivery } = life;
+    if (delivery !== undefined && !delivery.acknowledged) {
+      this.queue.push({ visit: delivery.visit, acknowledged: false });
+    }
+  }
+
+  // --- the provider
+
+  async #provide<T>(
+    life: Life,
+    call: CallContext,
+    operation: Operation,
+    properties: JsonObject,
+    effect: () => Promise<T>,
+  ): Promise<T> {
+    if (life.dead) return forever();
+    const { stack, resource } = call;
+    this.progress += 1;
+    this.log(`${life.name} calls ${operation} of ${resource} (${call.token})`);
+    this.world.calls.push({ operation, stack, resource, token: call.token, worker: life.name });
+    await this.#seam(life, () =>
+      each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)),
+    );
+    const about: MilestoneContext = { stack, resource, operation };
+    const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
+    if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
+    const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
+    if (fail !== undefined && fail.after !== true) {
+      this.#end(call, operation, life);
+      throw new ProviderError(fail.error ?? "", { retryable: fail.retryable ?? false });
+    }
+    if (operation === "delete") this.#beforeRemoval(call);
+    const result = await effect();
+    const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";
+    for (const watcher of this.#watchers) watcher.effect(call, operation, properties, life, physicalId);
+    const { afterEffect } = this;
+    if (afterEffect !== undefined && (await this.#seam(life, afterEffect))) {
+      await new Promise<void>((resolve) => this.#parked.push(resolve));
+    }
+    this.#end(call, operation, life);
+    if (fail !== undefined) throw new ProviderError(fail.error ?? "", { retryable: fail.retryable ?? false });
+    return life.dead ? forever() : result;
+  }
+
+  #beforeRemoval(call: CallContext): void {
+    for (const thing of this.world.things.values()) {
+      if (thing.token !== call.token) continue;
+      for (const watcher of this.#watchers) watcher.beforeRemoval(call, thing.id);
+    }
+  }
+
+  #end(call: CallContext, operation: Operation, life: Life): void {
+    for (const watcher of this.#watchers) watcher.callEnds(call, operation, life);
+  }
+
+  #hold(life: Life, stack: string, resource: string, op: Operation, signal: AbortSignal): Promise<void> {
+    this.log(`${op} of ${resource} is held`);
+    return new Promise((resolve, reject) => {
+      const held: Held = {
+        stack,
+        resource,
+        op,
+        life,
+        release: () => {
+          this.held.splice(this.held.indexOf(held), 1);
+          resolve();
+        },
+      };
+      this.held.push(held);
+      signal.addEventListener("abort", () => {
+        if (!this.held.includes(held)) return;
+        this.held.splice(this.held.indexOf(held), 1);
+        reject(new ProviderError("aborted", { retryable: true }));
+      });
+    });
+  }
+
+  /** Lets a call that `afterEffect` parked go on. */
+  async unpark(): Promise<void> {
+    const parked = this.#parked;
+    this.#parked = [];
+    for (const resume of parked) resume();
+    await this.quiesce();
+  }
+
+  // --- driving
+
+  /** Until nothing is under way any more. */
+  async quiesce(): Promise<void> {
+    do await new Promise((resolve) => setImmediate(resolve));
+    while (this.#outstanding > 0);
+    this.check();
+  }
+
+  /** An API call, by a process of its own. */
+  async call<T>(
+    action: (stacks: Stacks) => Promise<T>,
+  ): Promise<{ value?: T; error?: unknown; fenced: boolean }> {
+    const life = this.#newLife("caller");
+    const outcome: { value?: T; error?: unknown; fenced: boolean } = { fenced: false };
+    let over = false;
+    action(new Stacks(life.engine)).then(
+      (value) => {
+        outcome.value = value;
+        over = true;
+      },
+      (error: unknown) => {
+        outcome.error = error;
+        over = true;
+      },
+    );
+    await this.quiesce();
+    // A caller that waits for somebody (a claimed name) needs time to pass.
+    while (!over && !life.dead && life.pausedUntil <= this.now && this.#timers.length > 0) {
+      await this.advanceTo(this.now + 100);
+    }
+    outcome.fenced = life.dead || life.pausedUntil > this.now;
+    return outcome;
+  }
+
+  /** Delivers what is first in the queue; answers whether it was a visit, undefined when the queue is empty. */
+  async deliverNext(): Promise<boolean | undefined> {
+    const delivery = this.queue.shift();
+    if (delivery === undefined) return undefined;
+    const { visit } = delivery;
+    const record = await this.store.stack(visit.stack);
+    const counts = visit.node !== "" && record?.traversal === String(visit.traversal);
+    this.deliveries += 1;
+    if (counts) this.visits += 1;
+    if (this.deliveries > deliveriesLimit) throw new Error(`${this.deliveries} deliveries: something spins`);
+    this.#deliver(delivery);
+    await this.quiesce();
+    return counts;
+  }
+
+  #deliver(delivery: Delivery): void {
+    const life = this.#freeWorker();
+    life.delivery = delivery;
+    const { visit } = delivery;
+    this.log(
+      `${life.name} visits ${visit.node || `the call of ${visit.resource}`} of traversal ${visit.traversal}`,
+    );
+    handleVisit(life.engine, visit, () => {
+      delivery.acknowledged = true;
+    }).then(
+      (verdict) => this.#conclude(life, delivery, verdict),
+      (error: unknown) => {
+        if (!life.dead) this.#problem ??= new Error(`a visit threw: ${messageOf(error)}`, { cause: error });
+      },
+    );
+  }
+
+  #conclude(life: Life, delivery: Delivery, verdict: Verdict): void {
+    if (life.dead) return;
+    if (life.delivery === delivery) life.delivery = undefined;
+    if (delivery.acknowledged || verdict === "ack") {
+      delivery.acknowledged = true;
+      return;
+    }
+    const afterMs = verdict === "leave" ? this.limits.leaseMs : verdict.againMs;
+    this.delayed.push({ at: this.now + Math.max(1, afterMs), delivery: { ...delivery } });
+  }
+
+  /** A worker that is dead, paused or busy has another take its place. */
+  #freeWorker(): Life {
+    const life = this.#worker;
+    const free =
+      life !== undefined && !life.dead && life.pausedUntil <= this.now && life.delivery === undefined;
+    this.#worker = free ? life : this.#newLife("worker");
+    return this.#worker;
+  }
+
+  async #sweep(): Promise<void> {
+    let life = this.#sweeper;
+    if (life === undefined || life.dead || life.pausedUntil > this.now) life = this.#newLife("sweeper");
+    this.#sweeper = life;
+    sweep(life.engine).catch((error: unknown) => {
+      if (!life.dead) this.#problem ??= new Error(`the sweeper threw: ${messageOf(error)}`, { cause: error });
+    });
+    await this.quiesce();
+  }
+
+  /** When the next thing falls due, undefined when nothing will. Timers of processes are no reason to wait. */
+  async nextDue(): Promise<number | undefined> {
+    const hints = await this.store.popDue(0, 0);
+    const times = this.delayed.map(({ at }) => at);
+    if (hints.nextMs !== undefined) times.push(this.now + hints.nextMs);
+    for (const life of this.#paused) if (life.pausedUntil > this.now) times.push(life.pausedUntil);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /** Lets time pass up to `end`, doing what falls due on the way. */
+  async advanceTo(end: number): Promise<void> {
+    for (;;) {
+      const hints = await this.store.popDue(0, 0);
+      const sweepAt = hints.nextMs === undefined ? Number.POSITIVE_INFINITY : this.now + hints.nextMs;
+      const timer = this.#timers.reduce<Timer | undefined>(
+        (first, other) => (first === undefined || other.at < first.at ? other : first),
+        undefined,
+      );
+      const delayed = this.delayed.reduce<(typeof this.delayed)[number] | undefined>(
+        (first, other) => (first === undefined || other.at < first.at ? other : first),
+        undefined,
+      );
+      const at = Math.min(
+        sweepAt,
+        timer?.at ?? Number.POSITIVE_INFINITY,
+        delayed?.at ?? Number.POSITIVE_INFINITY,
+      );
+      if (at > end) break;
+      this.now = Math.max(this.now, at);
+      if (timer !== undefined && timer.at === at) {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+        timer.fire();
+        await this.quiesce();
+      } else if (delayed !== undefined && delayed.at === at) {
+        this.delayed.splice(this.delayed.indexOf(delayed), 1);
+        this.queue.push(delayed.delivery);
+      } else {
+        await this.#sweep();
+      }
+      await this.drain();
+    }
+    this.now = Math.max(this.now, end);
+  }
+
+  /** Delivers whatever is in the queue; stops early when a call was parked. */
+  async drain(): Promise<void> {
+    while (this.#parked.length === 0 && (await this.deliverNext()) !== undefined) this.check();
+  }
+
+  get isParked(): boolean {
+    return this.#parked.length > 0;
+  }
+
+  /** Removes every key of the run. */
+  async clear(): Promise<void> {
+    await this.#redis.flushdb();
+  }
+}
+
+function matches(armed: Armed, context: MilestoneContext): boolean {
+  return (
+    (armed.resource === undefined || armed.resource === context.resource) &&
+    (armed.op === undefined || armed.op === context.operation)
+  );
+}
+
+async function each<T>(items: readonly T[], action: (item: T) => Promise<void>): Promise<void> {
+  for (const item of items) await action(item);
+}
+
+export function forever(): Promise<never> {
+  return new Promise(() => {});
+}

@@ -1,0 +1,67 @@
+/** The simulated physical world: what exists, and every call that was made. Knows nothing of the engine. */
+import { type JsonObject, jsonEqual } from "../json.js";
+import type { Operation } from "../providers/provider.js";
+import { ProviderError } from "../providers/provider.js";
+import type { NewSimThing, SimThing, SimWorld } from "../providers/sim/sim-resource.js";
+
+export interface PhysicalThing extends SimThing {
+  id: string;
+  /** Stack id. */
+  stack: string;
+  /** Ids of the things that it was made or last updated to refer to, when that is certain. */
+  refersTo: Set<string>;
+}
+
+export interface CallRecord {
+  operation: Operation;
+  stack: string;
+  /** Resource name. */
+  resource: string;
+  token: string;
+  worker: string;
+}
+
+export class World implements SimWorld {
+  readonly things = new Map<string, PhysicalThing>();
+  readonly calls: CallRecord[] = [];
+  /** How many things a token has made. */
+  readonly made = new Map<string, number>();
+  #count = 0;
+
+  async create(thing: NewSimThing): Promise<string> {
+    const first = thing.idempotent ? await this.findByToken(thing.token) : undefined;
+    if (first !== undefined) return first;
+    this.#count += 1;
+    const id = `${thing.name}-${this.#count}`;
+    const { name, properties, token, stack } = thing;
+    this.things.set(id, { id, name, properties, token, stack, refersTo: new Set() });
+    this.made.set(token, (this.made.get(token) ?? 0) + 1);
+    return id;
+  }
+
+  async get(id: string): Promise<SimThing | undefined> {
+    return this.things.get(id);
+  }
+
+  async findByToken(token: string): Promise<string | undefined> {
+    for (const thing of this.things.values()) if (thing.token === token) return thing.id;
+    return undefined;
+  }
+
+  async update(id: string, properties: JsonObject): Promise<void> {
+    const thing = this.things.get(id);
+    if (thing === undefined) throw new ProviderError(`${id} is not there`);
+    if (!jsonEqual(thing.properties, properties)) thing.properties = properties;
+  }
+
+  async remove(id: string): Promise<void> {
+    this.things.delete(id);
+  }
+
+  /** Newest last. */
+  named(name: string, stack?: string): PhysicalThing[] {
+    return [...this.things.values()].filter(
+      (thing) => thing.name === name && (stack === undefined || thing.stack === stack),
+    );
+  }
+}
