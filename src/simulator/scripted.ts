@@ -22,7 +22,7 @@ export interface RunResult {
 const idleMs = 180_000;
 
 /** Time without any progress after which a run hangs, ms. */
-const hangMs = 4 * 3600_000;
+const hangMs = 1800_000;
 
 class StepFailed extends Error {}
 
@@ -31,6 +31,8 @@ export class ScriptedRun {
   readonly #scenario: Scenario;
   readonly #expectations: Expectations;
   readonly #invariants: Invariants;
+  /** Whether a step asked for more visits than there were. */
+  exhausted = false;
   #requests = 0;
 
   constructor(scenario: Scenario, redis: Redis) {
@@ -138,7 +140,10 @@ export class ScriptedRun {
   async #visits(count: number): Promise<void> {
     for (let visited = 0; visited < count; ) {
       const counted = await this.simulation.deliverNext();
-      if (counted === undefined) return;
+      if (counted === undefined) {
+        this.exhausted = true;
+        return;
+      }
       if (counted) visited += 1;
     }
   }

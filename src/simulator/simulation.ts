@@ -230,12 +230,19 @@ export class Simulation {
 
   #sleep(life: Life, ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const timer: Timer = { at: this.now + ms, fire: () => (life.dead ? undefined : resolve()) };
-      this.#timers.push(timer);
-      signal?.addEventListener("abort", () => {
+      const timer: Timer = {
+        at: this.now + ms,
+        fire: () => {
+          signal?.removeEventListener("abort", cancel);
+          if (!life.dead) resolve();
+        },
+      };
+      const cancel = () => {
         this.#timers = this.#timers.filter((other) => other !== timer);
         resolve();
-      });
+      };
+      this.#timers.push(timer);
+      signal?.addEventListener("abort", cancel);
     });
   }
 

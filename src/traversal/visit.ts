@@ -188,13 +188,13 @@ class VisitRun {
       case "ask":
         return this.#fail(this.#resource.context.reason);
       case undefined:
-        // An answer to an earlier call: nothing to do with it.
-        return this.#release();
+        return this.#fail(`internal: nothing is foreseen for ${event.type} while ${this.#resource.state}`);
     }
   }
 
   /** The outcome is known; go on to what this visit is for, in one commit when nothing more is to be done. */
   async #again(): Promise<Next> {
+    this.#resource.set({ intent: "", deadline: "" });
     if (!this.#current) return this.#end({ mode: "outcome", effect: "keep" });
     const next = await this.#decide();
     if ("event" in next && this.#resource.would(next.event) === "pass") {
@@ -408,7 +408,6 @@ class VisitRun {
       case "thing": {
         resource.recordThing(this.#engine, outcome.thing);
         resource.keepTried();
-        resource.set({ deadline: "", intent: "" });
         const type = operation === "find" ? "found" : operation === "create" ? "created" : "updated";
         const next: Next = { event: { type, call } };
         return operation === "create" ? this.#concludeCreate(next, outcome.thing) : next;
