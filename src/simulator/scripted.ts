@@ -1,294 +1,80 @@
-/** Runs a scenario step by step: one visit at a time, exact and repeatable. */
-import type { Redis } from "ioredis";
-import type { Reply } from "../api/schemas.js";
-import { requests } from "../api/schemas.js";
+/** Step by step: one visit at a time, exact and repeatable. */
 import type { Stacks } from "../api/stacks.js";
-import { HomeostatError, messageOf } from "../errors.js";
-import { AmbiguousName, Expectations } from "./expectations.js";
-import { Goals } from "./goals.js";
-import { Invariants } from "./invariants.js";
-import type { Expectation, Scenario, Step, StepOf } from "./scenario.js";
-import { type Armed, Simulation } from "./simulation.js";
-
-export interface RunResult {
-  ok: boolean;
-  visits: number;
-  /** The file itself is wrong. */
-  unusable?: { line: number; message: string };
-  failure?: { step: string; message: string; trace: string[] };
-}
+import type { CallOutcome, Driver } from "./scenario-run.js";
+import type { Simulation } from "./simulation.js";
 
 /** Time without any progress after which a run with a held call is as settled as it gets, ms. */
 const idleMs = 180_000;
 
 /** Time without any progress after which a run hangs, ms. */
-const hangMs = 1800_000;
+const hangMs = 4 * 3600_000;
 
-class StepFailed extends Error {}
+export class ScriptedDriver implements Driver {
+  readonly explores = false;
+  readonly #simulation: Simulation;
 
-export class ScriptedRun {
-  readonly simulation: Simulation;
-  readonly #scenario: Scenario;
-  readonly #expectations: Expectations;
-  readonly #invariants: Invariants;
-  /** Whether a step asked for more visits than there were. */
-  exhausted = false;
-  #requests = 0;
-
-  constructor(scenario: Scenario, redis: Redis) {
-    this.#scenario = scenario;
-    this.simulation = new Simulation(redis);
-    const goals = new Goals(this.simulation.store, this.simulation.sealing);
-    this.#invariants = new Invariants(this.simulation, goals, redis);
-    this.simulation.watch(this.#invariants);
-    this.#expectations = new Expectations(this.simulation, redis);
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
   }
 
-  async run(): Promise<RunResult> {
-    await this.simulation.clear();
-    let at = "the start";
-    try {
-      for (const [i, step] of this.#scenario.steps.entries()) {
-        at = `step ${i + 1} (${step.kind}, line ${step.line})`;
-        this.simulation.log(`--- ${at}`);
-        if (step.kind !== "until") await this.simulation.unpark();
-        await this.#step(step);
-        this.#checkInvariants();
-      }
-      at = "the end";
-      const unreached = this.simulation.armed.find((armed) => !armed.optional);
-      if (unreached !== undefined) {
-        throw new StepFailed(`the ${unreached.kind} of line ${unreached.line} was never reached`);
-      }
-      return { ok: true, visits: this.simulation.visits };
-    } catch (error) {
-      const { visits, trace } = this.simulation;
-      if (error instanceof AmbiguousName) {
-        return {
-          ok: false,
-          visits,
-          unusable: { line: Number(/line (\d+)/.exec(at)?.[1] ?? 1), message: error.message },
-        };
-      }
-      const message = error instanceof StepFailed ? error.message : `${messageOf(error)}\n${stackOf(error)}`;
-      return { ok: false, visits, failure: { step: at, message, trace } };
-    }
+  call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome> {
+    return this.#simulation.call(action);
   }
 
-  #checkInvariants(): void {
-    const [violation] = this.#invariants.violations;
-    if (violation !== undefined) throw new StepFailed(violation);
-  }
-
-  async #step(step: Step): Promise<void> {
-    switch (step.kind) {
-      case "create":
-      case "update":
-      case "delete":
-      case "rollback":
-      case "cancel":
-        return this.#goal(step);
-      case "visits":
-        return this.#visits(step.with);
-      case "until":
-        return this.#until(step.with);
-      case "settle":
-        return this.#settle();
-      case "advance":
-        await this.simulation.drain();
-        return this.simulation.advanceTo(this.simulation.now + step.with);
-      case "expect":
-        return this.#expect(step.with);
-      case "remember":
-        return this.#remember(step.with);
-      case "fail":
-      case "hold":
-      case "crash":
-      case "pause":
-        return this.#arm(step);
-      case "release":
-        return this.#release(step.with);
-      case "drift":
-        return this.#drift(step.with);
-      case "duplicate":
-        this.simulation.duplicates = step.with;
-        return;
-      case "lose":
-        this.simulation.losses = step.with;
-        return;
-    }
-  }
-
-  async #goal(
-    step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
-  ): Promise<void> {
-    const { stack: name, error: expected } = step.with;
-    this.#requests += 1;
-    const request = `request-${this.#requests}`;
-    const outcome = await this.simulation.call(async (stacks) => {
-      const reply = await ask(stacks, step, request);
-      this.simulation.stackNames.set(reply.stack, name);
-      if (reply.begun) await stacks.begin(reply);
-    });
-    const code = outcome.error instanceof HomeostatError ? outcome.error.code : undefined;
-    if (outcome.error !== undefined && (code === undefined || code !== expected)) throw outcome.error;
-    if (outcome.error === undefined && expected !== undefined) {
-      throw new StepFailed(`it succeeded, but was to fail with ${expected}`);
-    }
-  }
-
-  async #visits(count: number): Promise<void> {
+  async visits(count: number): Promise<boolean> {
     for (let visited = 0; visited < count; ) {
-      const counted = await this.simulation.deliverNext();
-      if (counted === undefined) {
-        this.exhausted = true;
-        return;
-      }
+      const counted = await this.#simulation.deliverNext();
+      if (counted === undefined) return false;
       if (counted) visited += 1;
     }
+    return true;
   }
 
-  async #until(expected: Expectation): Promise<void> {
-    const holds = async () => (await this.#expectations.problem(expected)) === undefined;
-    if (await holds()) return;
-    this.simulation.afterEffect = holds;
+  async until(holds: () => Promise<boolean>): Promise<boolean> {
+    const simulation = this.#simulation;
+    simulation.afterEffect = holds;
     try {
-      await this.simulation.unpark();
-      while (!this.simulation.isParked && !(await holds())) {
-        if ((await this.simulation.deliverNext()) !== undefined) continue;
-        if (!(await this.#letTimePass(this.simulation.now))) {
-          throw new StepFailed(
-            `everything is quiet, and it does not hold: ${await this.#expectations.problem(expected)}`,
-          );
-        }
+      await simulation.unpark();
+      while (!simulation.isParked && !(await holds())) {
+        if ((await simulation.deliverNext()) !== undefined) continue;
+        if (!(await this.#letTimePass(simulation.now))) return false;
       }
+      return true;
     } finally {
-      this.simulation.afterEffect = undefined;
+      simulation.afterEffect = undefined;
     }
   }
 
-  async #settle(): Promise<void> {
-    let { progress } = this.simulation;
-    let since = this.simulation.now;
+  async settle(): Promise<void> {
+    const simulation = this.#simulation;
+    let { progress } = simulation;
+    let since = simulation.now;
     do {
-      await this.simulation.drain();
-      if (this.simulation.progress !== progress) {
-        progress = this.simulation.progress;
-        since = this.simulation.now;
+      await simulation.drain();
+      if (simulation.progress !== progress) {
+        progress = simulation.progress;
+        since = simulation.now;
       }
     } while (await this.#letTimePass(since));
-    await this.#invariants.checkSettled();
+  }
+
+  async advance(ms: number): Promise<void> {
+    const end = this.#simulation.now + ms;
+    await this.#simulation.drain();
+    await this.#simulation.advanceTo(end);
+  }
+
+  resume(): Promise<void> {
+    return this.#simulation.unpark();
   }
 
   /** To the next thing that falls due; false when there is none, or nothing has come of it for too long. */
   async #letTimePass(since: number): Promise<boolean> {
-    const due = await this.simulation.nextDue();
+    const due = await this.#simulation.nextDue();
     if (due === undefined) return false;
-    const patience = this.simulation.held.length > 0 ? idleMs : hangMs;
+    const patience = this.#simulation.held.length > 0 ? idleMs : hangMs;
     if (due - since > patience) return false;
-    await this.simulation.advanceTo(due);
+    await this.#simulation.advanceTo(due);
     return true;
   }
-
-  async #expect(expected: Expectation): Promise<void> {
-    const problem = await this.#expectations.problem(expected);
-    if (problem !== undefined) throw new StepFailed(problem);
-  }
-
-  #remember({ as, resource }: StepOf<"remember">): void {
-    const thing = this.#expectations.thingOf(resource);
-    if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to remember`);
-    this.#expectations.remembered.set(as, thing.id);
-  }
-
-  #arm(step: Extract<Step, { kind: "fail" | "hold" | "crash" | "pause" }>): void {
-    const given = step.with as Partial<
-      StepOf<"fail"> & StepOf<"pause"> & { resource: string; during: "begin" }
-    >;
-    const { resource, stack } = splitTarget(given.resource);
-    const { at, during, op, retryable, after, error } = given;
-    const armed: Armed = {
-      kind: step.kind,
-      line: step.line,
-      times: given.times ?? 1,
-      optional: given.optional ?? false,
-      ...defined({ at, during, stack, resource, op, forMs: given.for, retryable, after, error }),
-    };
-    this.simulation.armed.push(armed);
-  }
-
-  async #release(target: StepOf<"release">): Promise<void> {
-    const { resource, stack } = splitTarget(target.resource);
-    const held = this.simulation.held.find(
-      (one) =>
-        (resource === undefined || one.resource === resource) &&
-        (stack === undefined || this.simulation.stackNames.get(one.stack) === stack) &&
-        (target.op === undefined || one.op === target.op),
-    );
-    if (held === undefined) throw new StepFailed("no such call is held");
-    held.release();
-    await this.simulation.quiesce();
-  }
-
-  #drift({ resource, set, missing }: StepOf<"drift">): void {
-    const thing = this.#expectations.thingOf(resource);
-    if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to drift`);
-    this.#invariants.excuses.drifted = true;
-    if (missing === true) this.simulation.world.things.delete(thing.id);
-    else thing.properties = { ...thing.properties, ...(set as typeof thing.properties) };
-  }
-}
-
-/** What the scenario's step says, as a request to the API. */
-async function ask(
-  stacks: Stacks,
-  step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
-  request: string,
-): Promise<Reply<"create">> {
-  const name = step.with.stack;
-  const given = "options" in step.with ? step.with.options : {};
-  const options = defined({ rollback_on_failure: given.rollback_on_failure, timeout_ms: given.timeout });
-  switch (step.kind) {
-    case "create": {
-      const { parameters } = step.with;
-      const template = templateSource(step.with.template);
-      return stacks.create(requests.create.parse({ name, request, template, parameters, options }));
-    }
-    case "update": {
-      const { parameters, template: given } = step.with;
-      const template = given === undefined ? {} : { template: templateSource(given) };
-      return stacks.update(requests.update.parse({ name, request, ...template, parameters, options }));
-    }
-    case "delete":
-      return stacks.delete(requests.delete.parse({ name, request, options }));
-    case "rollback":
-      return stacks.rollback(requests.rollback.parse({ name, request, options }));
-    case "cancel":
-      return stacks.cancel(requests.cancel.parse({ name, request, rollback: step.with.rollback }));
-  }
-}
-
-function templateSource(template: string | Record<string, unknown>): { text: string; name: string } {
-  const text = typeof template === "string" ? template : JSON.stringify(template);
-  return { text, name: "template" };
-}
-
-function splitTarget(target: string | undefined): { resource?: string; stack?: string } {
-  if (target === undefined) return {};
-  const slash = target.indexOf("/");
-  return slash < 0
-    ? { resource: target }
-    : { stack: target.slice(0, slash), resource: target.slice(slash + 1) };
-}
-
-/** Without the fields that are undefined. */
-function defined<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
-}
-
-function stackOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? (cause.stack ?? "").split("\n").slice(1, 8).join("\n") : "";
 }

@@ -1,13 +1,18 @@
 /** `homeostat simulate`: runs scenario files and says what failed, where and how it came to it. */
+import { randomInt } from "node:crypto";
 import { Redis } from "ioredis";
-import { describeProblem, HomeostatError, InvalidError } from "../errors.js";
+import { describeProblem, InvalidError, type Problem } from "../errors.js";
 import { startPrivateRedis } from "../servers/private-redis.js";
+import { Explorer, type FaultKind, faultKinds } from "./explorer.js";
+import { ExploringDriver } from "./exploring.js";
 import { readScenario, type Scenario } from "./scenario.js";
-import { ScriptedRun } from "./scripted.js";
+import { type RunResult, ScenarioRun } from "./scenario-run.js";
+import { ScriptedDriver } from "./scripted.js";
 
 export interface SimulateOptions {
   /** How many exploring runs; absent: one scripted run. */
   explore?: number;
+  /** Of the first exploring run; the others count up from it. */
   seed?: number;
   workers?: number;
   faults?: string[];
@@ -15,16 +20,28 @@ export interface SimulateOptions {
   out: (line: string) => void;
 }
 
-/** Exit status: 0 all held, 1 something failed, 2 a file cannot be used. */
+interface Exploration {
+  runs: number;
+  seed: number;
+  workers: number | undefined;
+  faults: FaultKind[];
+}
+
+interface Summary {
+  runs: number;
+  visits: number;
+  seed?: number;
+  result: RunResult;
+}
+
+/** Exit status: 0 all held, 1 something failed, 2 a file cannot be used. @throws InvalidError for unknown faults. */
 export async function runSimulate(files: readonly string[], options: SimulateOptions): Promise<number> {
-  if (options.explore !== undefined) {
-    throw new HomeostatError("invalid", "this version runs scenarios in scripted mode only");
-  }
+  const exploration = explorationOf(options);
   const server = await startPrivateRedis({ unixSocket: true });
   const redis = new Redis(server.socketPath, { maxRetriesPerRequest: null });
   let status = 0;
   try {
-    for (const file of files) status = Math.max(status, await runFile(file, redis, options));
+    for (const file of files) status = Math.max(status, await runFile(file, redis, exploration, options));
   } finally {
     redis.disconnect();
     await server.stop();
@@ -32,46 +49,139 @@ export async function runSimulate(files: readonly string[], options: SimulateOpt
   return status;
 }
 
-async function runFile(file: string, redis: Redis, { json, out }: SimulateOptions): Promise<number> {
+function explorationOf(options: SimulateOptions): Exploration | undefined {
+  const unknown = (options.faults ?? []).filter((fault) => !faultKinds.includes(fault as FaultKind));
+  if (unknown.length > 0) {
+    throw new InvalidError([
+      { message: `unknown fault ${unknown.join(", ")}; known are ${faultKinds.join(", ")}` },
+    ]);
+  }
+  if (options.explore === undefined) return undefined;
+  return {
+    runs: options.explore,
+    seed: options.seed ?? randomInt(2 ** 31),
+    workers: options.workers,
+    faults: (options.faults ?? []) as FaultKind[],
+  };
+}
+
+async function runFile(
+  file: string,
+  redis: Redis,
+  exploration: Exploration | undefined,
+  options: SimulateOptions,
+): Promise<number> {
   let scenario: Scenario;
   try {
     scenario = readScenario(file);
   } catch (error) {
     if (!(error instanceof InvalidError)) throw error;
-    const message = error.problems.map(describeProblem).join("\n");
-    out(
-      json
-        ? JSON.stringify({ name: file, ok: false, runs: 0, visits: 0, problems: error.problems })
-        : message,
-    );
-    return 2;
+    return refuse(file, error.problems, options);
   }
-  const result = await new ScriptedRun(scenario, redis).run();
-  const { ok, visits, failure, unusable } = result;
+  const summary =
+    exploration === undefined ? await script(scenario, redis) : await explore(scenario, redis, exploration);
+  const { unusable } = summary.result;
   if (unusable !== undefined) {
-    const problem = { file, line: unusable.line, column: 1, message: unusable.message };
-    out(
-      json
-        ? JSON.stringify({ name: scenario.name, ok, runs: 1, visits, problems: [problem] })
-        : describeProblem(problem),
+    return refuse(
+      scenario.name,
+      [{ file, line: unusable.line, column: 1, message: unusable.message }],
+      options,
     );
-    return 2;
   }
+  report(scenario, summary, options);
+  return summary.result.ok ? 0 : 1;
+}
+
+function refuse(name: string, problems: readonly Problem[], { json, out }: SimulateOptions): 2 {
+  const text = problems.map(describeProblem).join("\n");
+  out(json ? JSON.stringify({ name, ok: false, runs: 0, visits: 0, problems }) : text);
+  return 2;
+}
+
+function report(scenario: Scenario, summary: Summary, { json, out }: SimulateOptions): void {
+  const { name } = scenario;
+  const { runs, visits, seed, result } = summary;
+  const { ok, failure } = result;
   if (json) {
-    out(
-      JSON.stringify({
-        name: scenario.name,
-        ok,
-        runs: 1,
-        visits,
-        ...(failure === undefined ? {} : { failure }),
-      }),
-    );
-  } else if (failure === undefined) {
-    out(`ok    ${scenario.name} (${visits} visits)`);
-  } else {
-    out(`FAIL  ${scenario.name}: ${failure.step}: ${failure.message}`);
-    for (const line of failure.trace) out(`      ${line}`);
+    const failed =
+      failure === undefined ? {} : { failure: { ...(seed === undefined ? {} : { seed }), ...failure } };
+    out(JSON.stringify({ name, ok, runs, visits, ...failed }));
+    return;
   }
-  return ok ? 0 : 1;
+  if (failure === undefined) {
+    out(`ok    ${name} (${runs === 1 ? "" : `${runs} runs, `}${visits} visits)`);
+    return;
+  }
+  const replay =
+    seed === undefined
+      ? ""
+      : ` [seed ${seed}: replay with --seed ${seed} --explore 1 and the same faults and workers]`;
+  out(`FAIL  ${name}: ${failure.step}: ${failure.message}${replay}`);
+  for (const line of failure.trace) out(`      ${line}`);
+}
+
+async function script(scenario: Scenario, redis: Redis): Promise<Summary> {
+  const result = await new ScenarioRun(scenario, redis, (simulation) => new ScriptedDriver(simulation)).run();
+  return { runs: 1, visits: result.visits, result };
+}
+
+/** Stops at the first seed that fails, and tries to show it with fewer faults. */
+async function explore(scenario: Scenario, redis: Redis, exploration: Exploration): Promise<Summary> {
+  let visits = 0;
+  let result: RunResult = { ok: true, visits: 0 };
+  for (let run = 0; run < exploration.runs; run += 1) {
+    const seed = exploration.seed + run;
+    const explored = await exploreOnce(scenario, redis, exploration, seed, new Set());
+    result = explored.result;
+    visits += result.visits;
+    if (!result.ok) {
+      const shrunk = await shrink(scenario, redis, exploration, seed, explored);
+      return { runs: run + 1, visits, seed, result: shrunk };
+    }
+  }
+  return { runs: exploration.runs, visits, result };
+}
+
+interface Explored {
+  result: RunResult;
+  struck: number;
+}
+
+async function exploreOnce(
+  scenario: Scenario,
+  redis: Redis,
+  { workers, faults }: Exploration,
+  seed: number,
+  spared: ReadonlySet<number>,
+): Promise<Explored> {
+  let explorer: Explorer | undefined;
+  const run = new ScenarioRun(scenario, redis, (simulation) => {
+    explorer = new Explorer(simulation, { seed, workers: workers ?? scenario.workers, faults, spared });
+    return new ExploringDriver(simulation, explorer);
+  });
+  const result = await run.run();
+  return { result, struck: explorer?.struck ?? 0 };
+}
+
+/** Leaves out every fault that the failure does not need. */
+async function shrink(
+  scenario: Scenario,
+  redis: Redis,
+  exploration: Exploration,
+  seed: number,
+  first: Explored,
+): Promise<RunResult> {
+  let best = first;
+  const spared = new Set<number>();
+  for (let fault = 1; fault <= first.struck; fault += 1) {
+    const tried = await exploreOnce(scenario, redis, exploration, seed, new Set([...spared, fault]));
+    if (tried.result.ok || tried.result.failure === undefined) continue;
+    spared.add(fault);
+    best = tried;
+  }
+  if (spared.size === 0) return best.result;
+  best.result.failure?.trace.unshift(
+    `(shown without the faults ${[...spared].join(", ")}, which it does not need)`,
+  );
+  return best.result;
 }

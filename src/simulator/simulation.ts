@@ -79,6 +79,11 @@ interface Held {
   release: () => void;
 }
 
+export interface Passage {
+  /** The caller vanishes when the call has taken effect, before it gets the reply. */
+  crashAfter: boolean;
+}
+
 /** What checkers are told as it happens. A message is a violation. */
 export interface Watcher {
   callStarts(call: CallContext, operation: Operation, life: Life): Promise<void>;
@@ -114,6 +119,12 @@ export class Simulation {
   losses = 0;
   /** Counts what changed something; a run in which it stands still is not going anywhere. */
   progress = 0;
+  /** Exploring: where every call of a seam waits for its turn. */
+  gate: ((life: Life, label: string) => Promise<Passage>) | undefined;
+  /** Exploring: where a provider's effect waits. Rejects when it comes too late. */
+  gateOfEffect: ((life: Life, call: CallContext, operation: Operation) => Promise<void>) | undefined;
+  /** Exploring: what may happen to a notification. */
+  fateOfRing: (() => "deliver" | "duplicate" | "lose" | { delayMs: number }) | undefined;
   /** Set to be asked after every effect; a true answer parks the call there. */
   afterEffect: (() => Promise<boolean>) | undefined;
   readonly #redis: Redis;
@@ -149,7 +160,7 @@ export class Simulation {
 
   // --- processes
 
-  #newLife(role: Life["role"]): Life {
+  newLife(role: Life["role"]): Life {
     this.#lives += 1;
     const life: Life = {
       name: `${role}-${this.#lives}`,
@@ -172,8 +183,8 @@ export class Simulation {
     return {
       store: this.#seamOf(life),
       bus: {
-        ring: (stack, rings) => this.#seam(life, async () => this.#ring(stack, rings)),
-        announce: (events) => this.#seam(life, async () => this.#announce(events)),
+        ring: (stack, rings) => this.#seam(life, "ring", async () => this.#ring(stack, rings)),
+        announce: (events) => this.#seam(life, "announce", async () => this.#announce(events)),
       },
       clock: {
         monotonicMs: () => this.now,
@@ -211,21 +222,34 @@ export class Simulation {
             this.log(`${life.name} commits ${mode} ${effect} for ${node || "the call of"} (${resource})`);
             this.progress += 1;
           }
-          return this.#seam(life, () => member.apply(store, args) as Promise<unknown>);
+          return this.#seam(life, String(key), () => member.apply(store, args) as Promise<unknown>);
         };
       },
     });
   }
 
-  async #seam<T>(life: Life, action: () => Promise<T>): Promise<T> {
-    if (life.dead) return forever();
+  /** A checker's look: no point of the run. */
+  async #unseen<T>(action: () => Promise<T>): Promise<T> {
     this.#outstanding += 1;
     try {
-      const result = await action();
-      return life.dead ? await forever() : result;
+      return await action();
     } finally {
       this.#outstanding -= 1;
     }
+  }
+
+  async #seam<T>(life: Life, label: string, action: () => Promise<T>): Promise<T> {
+    if (life.dead) return forever();
+    const passage = await this.gate?.(life, label);
+    this.#outstanding += 1;
+    let result: T;
+    try {
+      result = await action();
+    } finally {
+      this.#outstanding -= 1;
+    }
+    if (passage?.crashAfter === true) this.crash(life, `after ${label}`);
+    return life.dead ? forever() : result;
   }
 
   #sleep(life: Life, ms: number, signal?: AbortSignal): Promise<void> {
@@ -257,7 +281,14 @@ export class Simulation {
         this.log(`the notification for ${ring.node} is lost`);
         continue;
       }
+      const fate = this.fateOfRing?.() ?? "deliver";
+      if (fate === "lose") continue;
+      if (typeof fate === "object") {
+        this.delayed.push({ at: this.now + fate.delayMs, delivery: delivery() });
+        continue;
+      }
       this.queue.push(delivery());
+      if (fate === "duplicate") this.queue.push(delivery());
       if (ring.node !== "" && this.duplicates > 0) {
         this.duplicates -= 1;
         this.faults += 1;
@@ -288,7 +319,7 @@ export class Simulation {
   }
 
   async #afterFence(life: Life, context: MilestoneContext): Promise<void> {
-    await this.#seam(life, () => each(this.#watchers, (watcher) => watcher.begun(context.stack)));
+    await this.#unseen(() => each(this.#watchers, (watcher) => watcher.begun(context.stack)));
     const fault = this.#take(
       ["crash", "pause"],
       context.stack,
@@ -312,12 +343,16 @@ export class Simulation {
 
   #strike(life: Life, fault: Armed, milestone: Milestone): Promise<void> {
     if (fault.kind === "crash") {
-      this.log(`${life.name} crashes ${milestone}`);
-      this.#crash(life);
+      this.crash(life, milestone);
       return forever();
     }
-    const { forMs = 0 } = fault;
-    this.log(`${life.name} is paused ${milestone} for ${forMs / 1000}s`);
+    this.log(`${life.name} stops ${milestone}`);
+    return this.pause(life, fault.forMs ?? 0);
+  }
+
+  /** The process stands still, not knowing; resolves when it goes on. */
+  pause(life: Life, forMs: number): Promise<void> {
+    this.log(`${life.name} is paused for ${forMs / 1000}s`);
     life.pausedUntil = this.now + forMs;
     this.#paused.push(life);
     const { delivery } = life;
@@ -339,7 +374,8 @@ export class Simulation {
     });
   }
 
-  #crash(life: Life): void {
+  crash(life: Life, where: string): void {
+    this.log(`${life.name} crashes ${where}`);
     life.dead = true;
     const { delivery } = life;
     if (delivery !== undefined && !delivery.acknowledged) {
@@ -361,9 +397,7 @@ export class Simulation {
     this.progress += 1;
     this.log(`${life.name} calls ${operation} of ${resource} (${call.token})`);
     this.world.calls.push({ operation, stack, resource, token: call.token, worker: life.name });
-    await this.#seam(life, () =>
-      each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)),
-    );
+    await this.#unseen(() => each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)));
     const about: MilestoneContext = { stack, resource, operation };
     const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
@@ -372,12 +406,13 @@ export class Simulation {
       this.#end(call, operation, life);
       throw new ProviderError(fail.error ?? "", { retryable: fail.retryable ?? false });
     }
+    await this.gateOfEffect?.(life, call, operation);
     if (operation === "delete") this.#beforeRemoval(call);
     const result = await effect();
     const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";
     for (const watcher of this.#watchers) watcher.effect(call, operation, properties, life, physicalId);
     const { afterEffect } = this;
-    if (afterEffect !== undefined && (await this.#seam(life, afterEffect))) {
+    if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {
       await new Promise<void>((resolve) => this.#parked.push(resolve));
     }
     this.#end(call, operation, life);
@@ -439,7 +474,7 @@ export class Simulation {
   async call<T>(
     action: (stacks: Stacks) => Promise<T>,
   ): Promise<{ value?: T; error?: unknown; fenced: boolean }> {
-    const life = this.#newLife("caller");
+    const life = this.newLife("caller");
     const outcome: { value?: T; error?: unknown; fenced: boolean } = { fenced: false };
     let over = false;
     action(new Stacks(life.engine)).then(
@@ -471,13 +506,12 @@ export class Simulation {
     this.deliveries += 1;
     if (counts) this.visits += 1;
     if (this.deliveries > deliveriesLimit) throw new Error(`${this.deliveries} deliveries: something spins`);
-    this.#deliver(delivery);
+    this.deliver(delivery, this.#freeWorker());
     await this.quiesce();
     return counts;
   }
 
-  #deliver(delivery: Delivery): void {
-    const life = this.#freeWorker();
+  deliver(delivery: Delivery, life: Life): void {
     life.delivery = delivery;
     const { visit } = delivery;
     this.log(
@@ -509,18 +543,21 @@ export class Simulation {
     const life = this.#worker;
     const free =
       life !== undefined && !life.dead && life.pausedUntil <= this.now && life.delivery === undefined;
-    this.#worker = free ? life : this.#newLife("worker");
+    this.#worker = free ? life : this.newLife("worker");
     return this.#worker;
   }
 
-  async #sweep(): Promise<void> {
+  /** Starts a sweep by the sweeper of the moment. */
+  startSweep(): Life {
     let life = this.#sweeper;
-    if (life === undefined || life.dead || life.pausedUntil > this.now) life = this.#newLife("sweeper");
+    if (life === undefined || life.dead || life.pausedUntil > this.now) life = this.newLife("sweeper");
     this.#sweeper = life;
-    sweep(life.engine).catch((error: unknown) => {
-      if (!life.dead) this.#problem ??= new Error(`the sweeper threw: ${messageOf(error)}`, { cause: error });
+    const sweeper = life;
+    sweep(sweeper.engine).catch((error: unknown) => {
+      if (!sweeper.dead)
+        this.#problem ??= new Error(`the sweeper threw: ${messageOf(error)}`, { cause: error });
     });
-    await this.quiesce();
+    return sweeper;
   }
 
   /** When the next thing falls due, undefined when nothing will. Timers of processes are no reason to wait. */
@@ -530,6 +567,25 @@ export class Simulation {
     if (hints.nextMs !== undefined) times.push(this.now + hints.nextMs);
     for (const life of this.#paused) if (life.pausedUntil > this.now) times.push(life.pausedUntil);
     return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /** When the next timer of a process is due. */
+  nextTimer(): number | undefined {
+    return this.#timers.length === 0 ? undefined : Math.min(...this.#timers.map(({ at }) => at));
+  }
+
+  /** Fires what is due now: timers, delayed messages, the sweeper. */
+  async fireDue(): Promise<void> {
+    for (const timer of this.#timers.filter(({ at }) => at <= this.now)) {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+      timer.fire();
+    }
+    for (const delayed of this.delayed.filter(({ at }) => at <= this.now)) {
+      this.delayed.splice(this.delayed.indexOf(delayed), 1);
+      this.queue.push(delayed.delivery);
+    }
+    const { nextMs } = await this.store.popDue(0, 0);
+    if (nextMs === 0) this.startSweep();
   }
 
   /** Lets time pass up to `end`, doing what falls due on the way. */
@@ -560,7 +616,8 @@ export class Simulation {
         this.delayed.splice(this.delayed.indexOf(delayed), 1);
         this.queue.push(delayed.delivery);
       } else {
-        await this.#sweep();
+        this.startSweep();
+        await this.quiesce();
       }
       await this.drain();
     }

@@ -158,7 +158,7 @@ export class ProviderCall {
       resource: resource.field("name"),
       token: resource.field("token") || this.#visit.resource,
       signal,
-      deadlineMs: this.deadlineMs,
+      deadlineMs: this.#readAt + this.deadlineMs - this.#engine.clock.monotonicMs(),
       log: this.#engine.log,
     };
     const physical = resource.field("physical");

@@ -4,7 +4,8 @@
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ScriptedRun } from "../../src/simulator/scripted.js";
+import { ScenarioRun } from "../../src/simulator/scenario-run.js";
+import { ScriptedDriver } from "../../src/simulator/scripted.js";
 import { allScenarios, outcomeOf, relaxed, steps, untilLastGoal } from "../support/scenarios.js";
 import { startRedis, type TestRedis } from "../support/servers.js";
 
@@ -45,7 +46,7 @@ describe("a crash at every point", () => {
       for (const [i, point] of points.entries()) {
         const stride = exhaustive ? 1 : 4;
         for (let k = exhaustive ? 0 : (number + i) % stride; ; k += stride) {
-          const run = new ScriptedRun(
+          const run = new ScenarioRun(
             {
               ...scenario,
               steps: [
@@ -55,6 +56,7 @@ describe("a crash at every point", () => {
               ],
             },
             redis,
+            (simulation) => new ScriptedDriver(simulation),
           );
           const result = await run.run();
           expect(result.failure, `${point} after ${k} visits`).toBeUndefined();

@@ -4,7 +4,8 @@
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ScriptedRun } from "../../src/simulator/scripted.js";
+import { ScenarioRun } from "../../src/simulator/scenario-run.js";
+import { ScriptedDriver } from "../../src/simulator/scripted.js";
 import { allScenarios, relaxed, steps, untilLastGoal } from "../support/scenarios.js";
 import { startRedis, type TestRedis } from "../support/servers.js";
 
@@ -50,7 +51,7 @@ describe("interrupted after every visit", () => {
         const stride = strides[scenario.name] ?? 1;
         let runs = 0;
         for (let k = 0; ; k += stride) {
-          const run = new ScriptedRun(
+          const run = new ScenarioRun(
             {
               ...scenario,
               steps: [
@@ -61,6 +62,7 @@ describe("interrupted after every visit", () => {
               ],
             },
             redis,
+            (simulation) => new ScriptedDriver(simulation),
           );
           const result = await run.run();
           const message = result.failure?.message ?? "";

@@ -1,0 +1,208 @@
+/**
+ * Runs the simulation in a random order: whatever waits at a seam may go next, and faults may strike there.
+ *
+ * Invariants
+ * 1. One thing happens at a time, and a seed decides everything: a run with the same seed is the same run.
+ * 2. A provider's effect never lands after its call's deadline; up to then it may land even when its worker is dead.
+ * 3. Injected provider failures stay below the retry limit.
+ */
+import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
+import { Prng } from "./prng.js";
+import type { Life, Passage, Simulation } from "./simulation.js";
+
+export const faultKinds = ["crash", "duplicate", "lose", "delay", "pause", "fail"] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+/** Faults of one run, at most; more only hide what the first ones did. */
+const faultsPerRun = 4;
+
+/** How likely a fault is at one point where it can strike. */
+const faultChance = 0.04;
+
+/** Steps of one run, at most: far beyond what any scenario needs. */
+const stepsLimit = 200_000;
+
+interface Waiting {
+  life: Life;
+  label: string;
+  proceed: (passage: Passage) => void;
+}
+
+interface WaitingEffect {
+  life: Life;
+  label: string;
+  /** When it can no longer land although its worker does not renew. */
+  deadline: number;
+  land: () => void;
+  miss: () => void;
+}
+
+export class Explorer {
+  readonly simulation: Simulation;
+  /** Faults in the order in which they struck, for shrinking: those named here do not strike. */
+  readonly spared: ReadonlySet<number>;
+  struck = 0;
+  readonly #order: Prng;
+  readonly #fate: Prng;
+  readonly #kinds: ReadonlySet<FaultKind>;
+  readonly #workers: number;
+  readonly #lives: Life[] = [];
+  readonly #failures = new Map<string, number>();
+  #waiting: Waiting[] = [];
+  #effects: WaitingEffect[] = [];
+  #steps = 0;
+  #nextFault = 0;
+
+  constructor(
+    simulation: Simulation,
+    options: {
+      seed: number;
+      workers: number;
+      faults: readonly FaultKind[];
+      spared?: ReadonlySet<number>;
+    },
+  ) {
+    this.simulation = simulation;
+    this.spared = options.spared ?? new Set();
+    this.#order = new Prng(options.seed);
+    this.#fate = new Prng(options.seed ^ 0x5bd1e995);
+    this.#kinds = new Set(options.faults);
+    this.#workers = options.workers;
+    simulation.gate = (life, label) => this.#gate(life, label);
+    simulation.gateOfEffect = (life, call, operation) => this.#gateOfEffect(life, call, operation);
+    simulation.fateOfRing = () => this.#fateOfRing();
+  }
+
+  /** One step; false when nothing can happen without time. */
+  async step(): Promise<boolean> {
+    this.#steps += 1;
+    if (this.#steps > stepsLimit) throw new Error(`${this.#steps} steps: something spins`);
+    const ready = this.#waiting.filter(({ life }) => !this.#isAway(life));
+    const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
+    const options = ready.length + this.#effects.length + deliverable;
+    if (options === 0) return false;
+    const choice = this.#order.below(options);
+    if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
+    else if (choice < ready.length + this.#effects.length) this.#land(choice - ready.length);
+    else this.#deliver(this.#order.below(deliverable));
+    await this.simulation.quiesce();
+    return true;
+  }
+
+  /** When something falls due, undefined when nothing will. */
+  async nextDue(): Promise<number | undefined> {
+    const due = await this.simulation.nextDue();
+    const times = [due, this.simulation.nextTimer()].filter((at) => at !== undefined);
+    return due === undefined ? undefined : Math.min(...times);
+  }
+
+  /** Lets time pass to `at`, which is not beyond the next thing that is due. */
+  async passTime(at: number): Promise<void> {
+    const { simulation } = this;
+    simulation.now = Math.max(simulation.now, at);
+    for (const effect of this.#effects.filter((one) => this.#isLate(one))) {
+      this.#effects.splice(this.#effects.indexOf(effect), 1);
+      effect.miss();
+    }
+    await simulation.fireDue();
+    await simulation.quiesce();
+  }
+
+  get isBusy(): boolean {
+    return this.#effects.length > 0 || this.#waiting.some(({ life }) => !life.dead);
+  }
+
+  #isAway(life: Life): boolean {
+    return life.dead || life.pausedUntil > this.simulation.now;
+  }
+
+  #isLate(effect: WaitingEffect): boolean {
+    return this.#isAway(effect.life) && this.simulation.now >= effect.deadline;
+  }
+
+  #gate(life: Life, label: string): Promise<Passage> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ life, label, proceed: resolve });
+    });
+  }
+
+  #gateOfEffect(life: Life, call: CallContext, operation: Operation): Promise<void> {
+    const key = `${call.token} ${operation}`;
+    const failures = this.#failures.get(key) ?? 0;
+    if (failures < this.simulation.limits.attempts - 2 && this.#strikes("fail")) {
+      this.#failures.set(key, failures + 1);
+      this.simulation.log(`${operation} of ${call.resource} fails`);
+      throw new ProviderError("injected failure", { retryable: true });
+    }
+    return new Promise((resolve, reject) => {
+      this.#effects.push({
+        life,
+        label: `${operation} of ${call.resource}`,
+        deadline: this.simulation.now + call.deadlineMs,
+        land: resolve,
+        miss: () => reject(new ProviderError("not in time", { retryable: true, effect: "none" })),
+      });
+    });
+  }
+
+  #proceed(waiting: Waiting): void {
+    this.#waiting = this.#waiting.filter((one) => one !== waiting && !one.life.dead);
+    const { life, label, proceed } = waiting;
+    if (this.#strikes("crash")) {
+      const after = this.#fate.chance(0.5);
+      if (after) proceed({ crashAfter: true });
+      else this.simulation.crash(life, `before ${label}`);
+      return;
+    }
+    if (this.#strikes("pause")) {
+      this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
+      this.#waiting.push(waiting);
+      return;
+    }
+    proceed({ crashAfter: false });
+  }
+
+  #land(index: number): void {
+    const [effect] = this.#effects.splice(index, 1);
+    if (effect === undefined) return;
+    if (this.#isLate(effect)) {
+      effect.miss();
+      return;
+    }
+    this.simulation.log(`${effect.label} takes effect${effect.life.dead ? ", its worker is gone" : ""}`);
+    effect.land();
+  }
+
+  #freeWorkers(): number {
+    const busy = this.#lives.filter((life) => !life.dead && life.delivery !== undefined).length;
+    return this.#workers - busy;
+  }
+
+  #deliver(index: number): void {
+    const [delivery] = this.simulation.queue.splice(index, 1);
+    if (delivery === undefined) return;
+    const free = this.#lives.find((life) => !this.#isAway(life) && life.delivery === undefined);
+    const life = free ?? this.simulation.newLife("worker");
+    if (free === undefined) this.#lives.push(life);
+    this.simulation.visits += 1;
+    this.simulation.deliver(delivery, life);
+  }
+
+  #fateOfRing(): "deliver" | "duplicate" | "lose" | { delayMs: number } {
+    if (this.#strikes("lose")) return "lose";
+    if (this.#strikes("duplicate")) return "duplicate";
+    if (this.#strikes("delay")) return { delayMs: 1_000 * (1 + this.#fate.below(60)) };
+    return "deliver";
+  }
+
+  #strikes(kind: FaultKind): boolean {
+    if (!this.#kinds.has(kind) || this.struck >= faultsPerRun || !this.#fate.chance(faultChance))
+      return false;
+    this.#nextFault += 1;
+    if (this.spared.has(this.#nextFault)) return false;
+    this.struck += 1;
+    this.simulation.faults += 1;
+    this.simulation.log(`fault ${this.#nextFault}: ${kind}`);
+    return true;
+  }
+}

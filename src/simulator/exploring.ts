@@ -1,0 +1,94 @@
+/** In a random order, with faults: the same steps, reached in whatever way the seed says. */
+import { Stacks } from "../api/stacks.js";
+import type { Explorer } from "./explorer.js";
+import type { CallOutcome, Driver } from "./scenario-run.js";
+import type { Simulation } from "./simulation.js";
+
+/** Time without any progress after which a run with a held call is as settled as it gets, ms. */
+const idleMs = 180_000;
+
+/** Time without any progress after which a run hangs, ms. */
+const hangMs = 4 * 3600_000;
+
+export class ExploringDriver implements Driver {
+  readonly explores = true;
+  readonly #simulation: Simulation;
+  readonly #explorer: Explorer;
+
+  constructor(simulation: Simulation, explorer: Explorer) {
+    this.#simulation = simulation;
+    this.#explorer = explorer;
+  }
+
+  /** A caller that vanishes before it was answered asks again, with the same request (R6). */
+  async call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome> {
+    for (;;) {
+      const life = this.#simulation.newLife("caller");
+      const outcome: CallOutcome & { over?: true } = {};
+      action(new Stacks(life.engine)).then(
+        () => {
+          outcome.over = true;
+        },
+        (error: unknown) => {
+          outcome.error = error;
+          outcome.over = true;
+        },
+      );
+      await this.#simulation.quiesce();
+      while (outcome.over === undefined && !life.dead && (await this.#go())) this.#simulation.check();
+      if (outcome.over === true) return outcome;
+    }
+  }
+
+  async visits(count: number): Promise<boolean> {
+    const end = this.#simulation.visits + count;
+    while (this.#simulation.visits < end) if (!(await this.#explorer.step())) return false;
+    return true;
+  }
+
+  async until(holds: () => Promise<boolean>): Promise<boolean> {
+    while (!(await holds())) if (!(await this.#go())) return false;
+    return true;
+  }
+
+  async settle(): Promise<void> {
+    const simulation = this.#simulation;
+    let { progress } = simulation;
+    let since = simulation.now;
+    for (;;) {
+      while (await this.#explorer.step()) simulation.check();
+      if (simulation.progress !== progress) {
+        progress = simulation.progress;
+        since = simulation.now;
+      }
+      const patience = simulation.held.length > 0 ? idleMs : hangMs;
+      if (simulation.now - since > patience || !(await this.#letTimePass())) return;
+    }
+  }
+
+  async advance(ms: number): Promise<void> {
+    const simulation = this.#simulation;
+    const end = simulation.now + ms;
+    for (;;) {
+      while (await this.#explorer.step()) simulation.check();
+      const due = await this.#explorer.nextDue();
+      if (due === undefined || due > end) break;
+      await this.#explorer.passTime(due);
+    }
+    await this.#explorer.passTime(end);
+  }
+
+  async resume(): Promise<void> {}
+
+  /** One thing, with time passing only when nothing else can happen. */
+  async #go(): Promise<boolean> {
+    return (await this.#explorer.step()) || (await this.#letTimePass());
+  }
+
+  async #letTimePass(): Promise<boolean> {
+    const due = await this.#explorer.nextDue();
+    if (due === undefined) return false;
+    await this.#explorer.passTime(due);
+    return true;
+  }
+}

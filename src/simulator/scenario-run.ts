@@ -1,0 +1,284 @@
+/**
+ * Runs a scenario's steps. What they mean is here; how the engine gets from one to the next is the driver's: step by
+ * step, or in a random order with faults.
+ */
+import type { Redis } from "ioredis";
+import type { Reply } from "../api/schemas.js";
+import { requests } from "../api/schemas.js";
+import type { Stacks } from "../api/stacks.js";
+import { HomeostatError, messageOf } from "../errors.js";
+import { AmbiguousName, Expectations } from "./expectations.js";
+import { Goals } from "./goals.js";
+import { Invariants } from "./invariants.js";
+import type { Expectation, Scenario, Step, StepOf } from "./scenario.js";
+import { type Armed, Simulation } from "./simulation.js";
+
+export interface RunResult {
+  ok: boolean;
+  visits: number;
+  /** The file itself is wrong. */
+  unusable?: { line: number; message: string };
+  failure?: { step: string; message: string; trace: string[] };
+}
+
+class StepFailed extends Error {}
+
+export interface CallOutcome {
+  error?: unknown;
+}
+
+/** How the engine moves between the steps. */
+export interface Driver {
+  /** Whether only what was expected right after settling is exact. */
+  readonly explores: boolean;
+  call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome>;
+  /** Answers whether there were so many. */
+  visits(count: number): Promise<boolean>;
+  /** Answers whether it came to hold before everything was quiet. */
+  until(holds: () => Promise<boolean>): Promise<boolean>;
+  settle(): Promise<void>;
+  advance(ms: number): Promise<void>;
+  /** Before a step that is not `until`. */
+  resume(): Promise<void>;
+}
+
+export class ScenarioRun {
+  readonly simulation: Simulation;
+  readonly #scenario: Scenario;
+  readonly #driver: Driver;
+  readonly #expectations: Expectations;
+  readonly #invariants: Invariants;
+  /** Whether a step asked for more visits than there were. */
+  exhausted = false;
+  #requests = 0;
+
+  constructor(scenario: Scenario, redis: Redis, driverOf: (simulation: Simulation) => Driver) {
+    this.#scenario = scenario;
+    this.simulation = new Simulation(redis);
+    this.#driver = driverOf(this.simulation);
+    const goals = new Goals(this.simulation.store, this.simulation.sealing);
+    this.#invariants = new Invariants(this.simulation, goals, redis);
+    this.simulation.watch(this.#invariants);
+    this.#expectations = new Expectations(this.simulation, redis);
+    this.#expectations.atLeastCalls = this.#driver.explores;
+  }
+
+  async run(): Promise<RunResult> {
+    await this.simulation.clear();
+    let at = "the start";
+    let before: Step["kind"] | undefined;
+    try {
+      for (const [i, step] of this.#scenario.steps.entries()) {
+        at = `step ${i + 1} (${step.kind}, line ${step.line})`;
+        this.simulation.log(`--- ${at}`);
+        if (step.kind !== "until") await this.#driver.resume();
+        // Between faults, only what holds in the end is exact.
+        const exact = !this.#driver.explores || before === "settle" || before === "expect";
+        if (step.kind !== "expect" || exact) {
+          await this.#step(step);
+          before = step.kind;
+        } else before = undefined;
+        this.#checkInvariants();
+      }
+      at = "the end";
+      const unreached = this.simulation.armed.find((armed) => !armed.optional);
+      if (unreached !== undefined && !this.#driver.explores) {
+        throw new StepFailed(`the ${unreached.kind} of line ${unreached.line} was never reached`);
+      }
+      return { ok: true, visits: this.simulation.visits };
+    } catch (error) {
+      const { visits, trace } = this.simulation;
+      if (error instanceof AmbiguousName) {
+        return {
+          ok: false,
+          visits,
+          unusable: { line: Number(/line (\d+)/.exec(at)?.[1] ?? 1), message: error.message },
+        };
+      }
+      const message = error instanceof StepFailed ? error.message : `${messageOf(error)}\n${stackOf(error)}`;
+      return { ok: false, visits, failure: { step: at, message, trace } };
+    }
+  }
+
+  #checkInvariants(): void {
+    const [violation] = this.#invariants.violations;
+    if (violation !== undefined) throw new StepFailed(violation);
+  }
+
+  async #step(step: Step): Promise<void> {
+    switch (step.kind) {
+      case "create":
+      case "update":
+      case "delete":
+      case "rollback":
+      case "cancel":
+        return this.#goal(step);
+      case "visits":
+        return this.#visits(step.with);
+      case "until":
+        return this.#until(step.with);
+      case "settle":
+        return this.#settle();
+      case "advance":
+        return this.#driver.advance(step.with);
+      case "expect":
+        return this.#expect(step.with);
+      case "remember":
+        return this.#remember(step.with);
+      case "fail":
+      case "hold":
+      case "crash":
+      case "pause":
+        return this.#arm(step);
+      case "release":
+        return this.#release(step.with);
+      case "drift":
+        return this.#drift(step.with);
+      case "duplicate":
+        this.simulation.duplicates = step.with;
+        return;
+      case "lose":
+        this.simulation.losses = step.with;
+        return;
+    }
+  }
+
+  async #goal(
+    step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
+  ): Promise<void> {
+    const { stack: name, error: expected } = step.with;
+    this.#requests += 1;
+    const request = `request-${this.#requests}`;
+    const outcome = await this.#driver.call(async (stacks) => {
+      const reply = await ask(stacks, step, request);
+      this.simulation.stackNames.set(reply.stack, name);
+      if (reply.begun) await stacks.begin(reply);
+    });
+    const code = outcome.error instanceof HomeostatError ? outcome.error.code : undefined;
+    if (outcome.error !== undefined && (code === undefined || code !== expected)) throw outcome.error;
+    if (outcome.error === undefined && expected !== undefined) {
+      throw new StepFailed(`it succeeded, but was to fail with ${expected}`);
+    }
+  }
+
+  async #visits(count: number): Promise<void> {
+    if (!(await this.#driver.visits(count))) this.exhausted = true;
+  }
+
+  async #until(expected: Expectation): Promise<void> {
+    const holds = async () => (await this.#expectations.problem(expected)) === undefined;
+    if ((await holds()) || (await this.#driver.until(holds)) || this.#driver.explores) return;
+    const problem = await this.#expectations.problem(expected);
+    throw new StepFailed(`everything is quiet, and it does not hold: ${problem}`);
+  }
+
+  async #settle(): Promise<void> {
+    await this.#driver.settle();
+    await this.#invariants.checkSettled();
+  }
+
+  async #expect(expected: Expectation): Promise<void> {
+    const problem = await this.#expectations.problem(expected);
+    if (problem !== undefined) throw new StepFailed(problem);
+  }
+
+  #remember({ as, resource }: StepOf<"remember">): void {
+    const thing = this.#expectations.thingOf(resource);
+    if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to remember`);
+    this.#expectations.remembered.set(as, thing.id);
+  }
+
+  #arm(step: Extract<Step, { kind: "fail" | "hold" | "crash" | "pause" }>): void {
+    const given = step.with as Partial<
+      StepOf<"fail"> & StepOf<"pause"> & { resource: string; during: "begin" }
+    >;
+    const { resource, stack } = splitTarget(given.resource);
+    const { at, during, op, retryable, after, error } = given;
+    const armed: Armed = {
+      kind: step.kind,
+      line: step.line,
+      times: given.times ?? 1,
+      optional: given.optional ?? false,
+      ...defined({ at, during, stack, resource, op, forMs: given.for, retryable, after, error }),
+    };
+    this.simulation.armed.push(armed);
+  }
+
+  async #release(target: StepOf<"release">): Promise<void> {
+    const { resource, stack } = splitTarget(target.resource);
+    const held = this.simulation.held.find(
+      (one) =>
+        (resource === undefined || one.resource === resource) &&
+        (stack === undefined || this.simulation.stackNames.get(one.stack) === stack) &&
+        (target.op === undefined || one.op === target.op),
+    );
+    if (held === undefined) {
+      if (this.#driver.explores) return;
+      throw new StepFailed("no such call is held");
+    }
+    held.release();
+    await this.simulation.quiesce();
+  }
+
+  #drift({ resource, set, missing }: StepOf<"drift">): void {
+    const thing = this.#expectations.thingOf(resource);
+    if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to drift`);
+    this.#invariants.excuses.drifted = true;
+    if (missing === true) this.simulation.world.things.delete(thing.id);
+    else thing.properties = { ...thing.properties, ...(set as typeof thing.properties) };
+  }
+}
+
+/** What the scenario's step says, as a request to the API. */
+async function ask(
+  stacks: Stacks,
+  step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
+  request: string,
+): Promise<Reply<"create">> {
+  const name = step.with.stack;
+  const given = "options" in step.with ? step.with.options : {};
+  const options = defined({ rollback_on_failure: given.rollback_on_failure, timeout_ms: given.timeout });
+  switch (step.kind) {
+    case "create": {
+      const { parameters } = step.with;
+      const template = templateSource(step.with.template);
+      return stacks.create(requests.create.parse({ name, request, template, parameters, options }));
+    }
+    case "update": {
+      const { parameters, template: given } = step.with;
+      const template = given === undefined ? {} : { template: templateSource(given) };
+      return stacks.update(requests.update.parse({ name, request, ...template, parameters, options }));
+    }
+    case "delete":
+      return stacks.delete(requests.delete.parse({ name, request, options }));
+    case "rollback":
+      return stacks.rollback(requests.rollback.parse({ name, request, options }));
+    case "cancel":
+      return stacks.cancel(requests.cancel.parse({ name, request, rollback: step.with.rollback }));
+  }
+}
+
+function templateSource(template: string | Record<string, unknown>): { text: string; name: string } {
+  const text = typeof template === "string" ? template : JSON.stringify(template);
+  return { text, name: "template" };
+}
+
+function splitTarget(target: string | undefined): { resource?: string; stack?: string } {
+  if (target === undefined) return {};
+  const slash = target.indexOf("/");
+  return slash < 0
+    ? { resource: target }
+    : { stack: target.slice(0, slash), resource: target.slice(slash + 1) };
+}
+
+/** Without the fields that are undefined. */
+function defined<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
+
+function stackOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? (cause.stack ?? "").split("\n").slice(1, 8).join("\n") : "";
+}
