@@ -15,6 +15,7 @@ import { type GoalOptions, type GoalRequest, notFound, setGoal } from "../traver
 import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
 import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject } from "../traversal/record.js";
+import { flushOutbox } from "../traversal/settle.js";
 import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js";
 
 /** How long a name whose stack does not exist yet is left to whoever claimed it. */
@@ -30,8 +31,9 @@ export class Stacks {
   }
 
   /** Starts a goal that was set: computes its graph and opens it. Whoever does not call it leaves it to the sweeper. */
-  begin(goal: Reply<"create">): Promise<void> {
-    return prepareTraversal(this.#engine, goal.stack, goal.traversal);
+  async begin(goal: Reply<"create">): Promise<void> {
+    await flushOutbox(this.#engine, goal.stack);
+    await prepareTraversal(this.#engine, goal.stack, goal.traversal);
   }
 
   async create(request: ParsedRequest<"create">): Promise<Reply<"create">> {

@@ -1,0 +1,23 @@
+/** What of redlock is used; the package's own types are hidden by its exports. */
+declare module "redlock" {
+  import type { Redis } from "ioredis";
+
+  export class Lock {
+    /** Milliseconds since the epoch. */
+    readonly expiration: number;
+    extend(durationMs: number): Promise<Lock>;
+    release(): Promise<unknown>;
+  }
+
+  interface Settings {
+    retryCount: number;
+    retryDelay: number;
+    retryJitter: number;
+  }
+
+  // biome-ignore lint/style/noDefaultExport: it is the package that exports it so
+  export default class Redlock {
+    constructor(clients: Iterable<Redis>, settings?: Partial<Settings>);
+    acquire(resources: string[], durationMs: number): Promise<Lock>;
+  }
+}

@@ -1,0 +1,55 @@
+/** Looks after the timers for as long as this process is the sweeper (R17). */
+import { messageOf } from "../errors.js";
+import type { Engine } from "../traversal/engine.js";
+import { sweep } from "../traversal/sweep.js";
+
+/** However much is due, there is a pause between two passes. */
+const shortestPauseMs = 20;
+/** Other processes add timers that this one is not told of, as short as a retry. */
+const longestPauseMs = 500;
+
+export class Sweeper {
+  readonly #engine: Engine;
+  #pause = new AbortController();
+  #passes = 0;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get passes(): number {
+    return this.#passes;
+  }
+
+  /** Look now. */
+  poke(): void {
+    this.#pause.abort();
+  }
+
+  /** Until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const wake = () => this.poke();
+    signal.addEventListener("abort", wake);
+    while (!signal.aborted) await this.#sleep(await this.#pass());
+    signal.removeEventListener("abort", wake);
+  }
+
+  async #pass(): Promise<number> {
+    this.#passes += 1;
+    try {
+      return (await sweep(this.#engine)) ?? longestPauseMs;
+    } catch (error) {
+      this.#engine.log.warn({ error: messageOf(error) }, "could not look after the timers");
+      return longestPauseMs;
+    }
+  }
+
+  /** A poke that came during the pass counts. */
+  async #sleep(dueMs: number): Promise<void> {
+    const { clock, limits } = this.#engine;
+    const ms = Math.max(shortestPauseMs, Math.min(dueMs, longestPauseMs, limits.sweepMs));
+    await clock.sleep(shortestPauseMs);
+    await clock.sleep(ms - shortestPauseMs, this.#pause.signal);
+    this.#pause = new AbortController();
+  }
+}
