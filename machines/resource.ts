@@ -180,6 +180,7 @@ export const resourceMachine = setup({
     recordRejection: assign(({ event }: { event: ResourceEvent }) =>
       event.type === "rejected" ? { reason: event.reason } : {},
     ),
+    forgetReason: assign({ reason: "" }),
     endRetries: assign({ failures: 0 }),
     create: () => {},
     update: () => {},
@@ -208,7 +209,7 @@ export const resourceMachine = setup({
     reason: "",
   },
   on: {
-    newGoal: { actions: "endRetries" },
+    newGoal: { actions: ["endRetries", "forgetReason"] },
     rejected: { actions: ["recordRejection", "fail"] },
   },
   states: {

@@ -11,7 +11,7 @@ import type { IndexEntry, ResourceRecord } from "../store/store.js";
 import { checkAgainstTypes, parameterValues, parseTemplate, resolveOutputs } from "../template/template.js";
 import type { ParameterValues, TemplateSource } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
-import { type GoalOptions, type GoalRequest, notFound, setGoal } from "../traversal/goal.js";
+import { type GoalOptions, type GoalRequest, notFound, setGoal, UnbornStack } from "../traversal/goal.js";
 import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
 import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject } from "../traversal/record.js";
@@ -20,6 +20,9 @@ import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js
 
 /** How long a name whose stack does not exist yet is left to whoever claimed it. */
 const claimGraceMs = 2_000;
+
+/** How often a create whose id was barred tries another one. */
+const createAttempts = 10;
 
 const redacted = "(hidden)";
 
@@ -39,11 +42,28 @@ export class Stacks {
   async create(request: ParsedRequest<"create">): Promise<Reply<"create">> {
     const { name, template, parameters, options } = request;
     const id = request.request ?? this.#engine.random.id();
-    const stack = createHash("sha256").update(`${name}\n${id}`).digest("hex").slice(0, 20);
-    const goal = this.#goal(template, parameters, { stackName: name, stackId: stack }, undefined);
-    await this.#claimName(name, stack);
-    const set = { request: id, stack, name, kind: "create" as const, goal, options: goalOptions(options) };
-    return this.#set(set);
+    // The same request has the same ids: whoever repeats it finds its own stack.
+    const ids = Array.from({ length: createAttempts }, (_, attempt) => stackId(name, id, attempt));
+    for (const stack of ids) {
+      const goal = this.#goal(template, parameters, { stackName: name, stackId: stack }, undefined);
+      const standing = await this.#claimName(name, stack);
+      if (standing !== undefined && ids.includes(standing)) continue;
+      if (standing !== undefined) throw new HomeostatError("conflict", `there is a stack ${name} already`);
+      try {
+        return await this.#set({
+          request: id,
+          stack,
+          name,
+          kind: "create",
+          goal,
+          options: goalOptions(options),
+        });
+      } catch (error) {
+        if (!(error instanceof UnbornStack)) throw error;
+        await this.#engine.store.moveName(name, stack, "");
+      }
+    }
+    throw new HomeostatError("unavailable", `stack ${name} could not be created in time; try again`);
   }
 
   async update(request: ParsedRequest<"update">): Promise<Reply<"update">> {
@@ -134,17 +154,14 @@ export class Stacks {
 
   /**
    * A name is claimed before its stack is created. A claim whose stack never came to be is taken over once it cannot
-   * come to be any more.
+   * come to be any more. Answers the id of another stack that has the name.
    */
-  async #claimName(name: string, stack: string): Promise<void> {
+  async #claimName(name: string, stack: string): Promise<string | undefined> {
     const { store, clock } = this.#engine;
     const patience = clock.monotonicMs() + claimGraceMs;
     for (;;) {
       const other = await store.moveName(name, "", stack);
-      if (other === undefined) return;
-      if ((await store.stack(other)) !== undefined) {
-        throw new HomeostatError("conflict", `there is a stack ${name} already`);
-      }
+      if (other === undefined || (await store.stack(other)) !== undefined) return other;
       if (clock.monotonicMs() < patience) {
         await clock.sleep(50);
         continue;
@@ -277,6 +294,10 @@ export class Stacks {
       ]),
     ) as Reply<"show">["outputs"];
   }
+}
+
+function stackId(name: string, request: string, attempt: number): string {
+  return createHash("sha256").update(`${name}\n${request}\n${attempt}`).digest("hex").slice(0, 20);
 }
 
 function goalOptions(options: ParsedRequest<"create">["options"]): GoalOptions {

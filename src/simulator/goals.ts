@@ -30,8 +30,8 @@ export class Goals {
     if (record === undefined) return;
     const reader = { store: this.#store, sealing: this.#sealing } as Engine;
     const document = await readGoal(reader, stack, record.goal ?? "");
-    if (document === undefined) return;
     const known = this.#goals.get(stack) ?? [];
+    if (document === undefined || known.at(-1)?.traversal === Number(record.traversal)) return;
     known.push({ traversal: Number(record.traversal), action: record.action ?? "", ...goalOf(document) });
     this.#goals.set(stack, known);
   }

@@ -152,7 +152,10 @@ export class Invariants implements Watcher {
     const record = await this.#simulation.store.stack(stack);
     const index = await this.#simulation.store.index(stack);
     const allowed = new Set<string>();
-    if (record !== undefined) {
+    if (record === undefined) {
+      // The bar of an id that must not come to be any more expires by itself.
+      if ((await this.#redis.hexists(`${prefix}s`, "void")) === 1) allowed.add("s");
+    } else {
       for (const suffix of ["s", "ix", "rq", "q"]) allowed.add(suffix);
       for (const id of index.keys()) allowed.add(`r:${id}`);
       for (const goal of [record.goal, record.lastGood, record.base]) allowed.add(`t:${goal}`);
@@ -163,10 +166,12 @@ export class Invariants implements Watcher {
     const records = await this.#simulation.store.resources(
       stack,
       [...index.keys()],
-      ["holder", "mark", "intent"],
+      ["until", "mark", "intent"],
     );
     for (const resource of records) {
-      for (const field of ["holder", "mark", "intent"] as const) {
+      if (Number(resource?.until) > this.#simulation.now)
+        this.#violate(5, `${resource?.name} is still leased`);
+      for (const field of ["mark", "intent"] as const) {
         if ((resource?.[field] ?? "") !== "") this.#violate(5, `${resource?.name} still has a ${field}`);
       }
     }

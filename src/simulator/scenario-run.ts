@@ -23,6 +23,9 @@ export interface RunResult {
 
 class StepFailed extends Error {}
 
+/** In a random order a delete may be over before the next goal comes: what the scenario says then is moot. */
+class DeletedMeanwhile extends Error {}
+
 export interface CallOutcome {
   error?: unknown;
 }
@@ -50,6 +53,7 @@ export class ScenarioRun {
   readonly #invariants: Invariants;
   /** Whether a step asked for more visits than there were. */
   exhausted = false;
+  readonly #deleted = new Set<string>();
   #requests = 0;
 
   constructor(scenario: Scenario, redis: Redis, driverOf: (simulation: Simulation) => Driver) {
@@ -88,6 +92,7 @@ export class ScenarioRun {
       return { ok: true, visits: this.simulation.visits };
     } catch (error) {
       const { visits, trace } = this.simulation;
+      if (error instanceof DeletedMeanwhile) return this.#endEarly();
       if (error instanceof AmbiguousName) {
         return {
           ok: false,
@@ -97,6 +102,17 @@ export class ScenarioRun {
       }
       const message = error instanceof StepFailed ? error.message : `${messageOf(error)}\n${stackOf(error)}`;
       return { ok: false, visits, failure: { step: at, message, trace } };
+    }
+  }
+
+  async #endEarly(): Promise<RunResult> {
+    const { visits, trace } = this.simulation;
+    try {
+      await this.#settle();
+      this.#checkInvariants();
+      return { ok: true, visits };
+    } catch (error) {
+      return { ok: false, visits, failure: { step: "the end", message: messageOf(error), trace } };
     }
   }
 
@@ -155,6 +171,9 @@ export class ScenarioRun {
       if (reply.begun) await stacks.begin(reply);
     });
     const code = outcome.error instanceof HomeostatError ? outcome.error.code : undefined;
+    if (step.kind === "delete") this.#deleted.add(name);
+    if (code === "not_found" && this.#driver.explores && this.#deleted.has(name))
+      throw new DeletedMeanwhile();
     if (outcome.error !== undefined && (code === undefined || code !== expected)) throw outcome.error;
     if (outcome.error === undefined && expected !== undefined) {
       throw new StepFailed(`it succeeded, but was to fail with ${expected}`);

@@ -222,7 +222,14 @@ export class Simulation {
             this.log(`${life.name} commits ${mode} ${effect} for ${node || "the call of"} (${resource})`);
             this.progress += 1;
           }
-          return this.#seam(life, String(key), () => member.apply(store, args) as Promise<unknown>);
+          return this.#seam(life, String(key), async () => {
+            const result: unknown = await member.apply(store, args);
+            if (key === "begin") {
+              const { stack } = args[0] as { stack: string };
+              await each(this.#watchers, (watcher) => watcher.begun(stack));
+            }
+            return result;
+          });
         };
       },
     });
@@ -309,23 +316,12 @@ export class Simulation {
   #reach(life: Life, milestone: Milestone, context: MilestoneContext): Promise<void> | undefined {
     if (life.dead) return forever();
     const begin = context.resource === undefined;
-    if (milestone === "after-fence") return this.#afterFence(life, context);
     const fault = this.#take(["crash", "pause"], context.stack, (armed) =>
       begin
         ? armed.during === "begin" && armed.at === milestone
         : armed.during === undefined && armed.at === milestone && matches(armed, context),
     );
     return fault === undefined ? undefined : this.#strike(life, fault, milestone);
-  }
-
-  async #afterFence(life: Life, context: MilestoneContext): Promise<void> {
-    await this.#unseen(() => each(this.#watchers, (watcher) => watcher.begun(context.stack)));
-    const fault = this.#take(
-      ["crash", "pause"],
-      context.stack,
-      (armed) => armed.during === "begin" && armed.at === "after-fence",
-    );
-    if (fault !== undefined) await this.#strike(life, fault, "after-fence");
   }
 
   #take(kinds: Armed["kind"][], stack: string, fits: (armed: Armed) => boolean): Armed | undefined {
@@ -398,14 +394,29 @@ export class Simulation {
     this.log(`${life.name} calls ${operation} of ${resource} (${call.token})`);
     this.world.calls.push({ operation, stack, resource, token: call.token, worker: life.name });
     await this.#unseen(() => each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)));
+    let result: T;
+    try {
+      result = await this.#perform(life, call, operation, properties, effect);
+    } finally {
+      for (const watcher of this.#watchers) watcher.callEnds(call, operation, life);
+    }
+    return life.dead ? forever() : result;
+  }
+
+  async #perform<T>(
+    life: Life,
+    call: CallContext,
+    operation: Operation,
+    properties: JsonObject,
+    effect: () => Promise<T>,
+  ): Promise<T> {
+    const { stack, resource } = call;
     const about: MilestoneContext = { stack, resource, operation };
     const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
     const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
-    if (fail !== undefined && fail.after !== true) {
-      this.#end(call, operation, life);
-      throw new ProviderError(fail.error ?? "", { retryable: fail.retryable ?? false });
-    }
+    const failure = new ProviderError(fail?.error ?? "", { retryable: fail?.retryable ?? false });
+    if (fail !== undefined && fail.after !== true) throw failure;
     await this.gateOfEffect?.(life, call, operation);
     if (operation === "delete") this.#beforeRemoval(call);
     const result = await effect();
@@ -415,9 +426,8 @@ export class Simulation {
     if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {
       await new Promise<void>((resolve) => this.#parked.push(resolve));
     }
-    this.#end(call, operation, life);
-    if (fail !== undefined) throw new ProviderError(fail.error ?? "", { retryable: fail.retryable ?? false });
-    return life.dead ? forever() : result;
+    if (fail !== undefined) throw failure;
+    return result;
   }
 
   #beforeRemoval(call: CallContext): void {
@@ -425,10 +435,6 @@ export class Simulation {
       if (thing.token !== call.token) continue;
       for (const watcher of this.#watchers) watcher.beforeRemoval(call, thing.id);
     }
-  }
-
-  #end(call: CallContext, operation: Operation, life: Life): void {
-    for (const watcher of this.#watchers) watcher.callEnds(call, operation, life);
   }
 
   #hold(life: Life, stack: string, resource: string, op: Operation, signal: AbortSignal): Promise<void> {

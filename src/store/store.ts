@@ -130,6 +130,7 @@ export type Facts =
 
 export type SweepAnswer =
   | { tag: "moved"; traversal: number; attempt: string }
+  | { tag: "missing" }
   | { tag: "purged"; name: string }
   | {
       tag: "ok";
@@ -167,6 +168,18 @@ export interface IndexEntry {
 }
 
 const defaultHintShards = 16;
+
+/** Marks the hint of a stack that may not exist yet. */
+const birthMark = "+";
+
+/** The stack that a hint is for, and whether it may not exist yet. */
+export function readHint(hint: string): { stack: string; birth: boolean } {
+  return { stack: unmarked(hint), birth: hint.startsWith(birthMark) };
+}
+
+function unmarked(hint: string): string {
+  return hint.startsWith(birthMark) ? hint.slice(birthMark.length) : hint;
+}
 
 /** How long an id that never came to be is barred, and how long the note of a purged stack may stand. */
 const voidMs = 24 * 3600_000;
@@ -553,6 +566,7 @@ export class Store {
     if (answer[0] === "moved") {
       return { tag: "moved", traversal: Number(answer[1]), attempt: String(answer[2] ?? "") };
     }
+    if (answer[0] === "missing") return { tag: "missing" };
     if (answer[0] === "purged") return { tag: "purged", name: String(answer[1]) };
     const [, begin, timeout, settle, outbox, garbage, nextMs, rings, operations] = answer;
     return {
@@ -583,7 +597,8 @@ export class Store {
       {},
     );
     if (answer[0] !== "ok") return { tag: "missing" };
-    const [, revision, snapshot, current, open, updatesLeft, cleanupsLeft, why, stuck, unsettled, inService] = answer;
+    const [, revision, snapshot, current, open, updatesLeft, cleanupsLeft, why, stuck, unsettled, inService] =
+      answer;
     return {
       tag: "ok",
       revision: String(revision),
@@ -608,6 +623,7 @@ export class Store {
       "settle",
       { stack: this.keys.stack(stack), outbox: this.keys.outbox(stack) },
       {
+        now: this.#clock(),
         traversal,
         revision: settle.revision,
         snapshot: settle.snapshot,
@@ -688,6 +704,17 @@ export class Store {
     await this.#due(this.#shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
   }
 
+  /** Hints that a stack of this id is about to come to be. */
+  async hintBirth(stack: string): Promise<void> {
+    const delayMs = this.#limits.sweepMs;
+    await this.#due(this.#shardOf(stack), "add", { stack: birthMark + stack, delayMs });
+  }
+
+  /** The stack has come to be. */
+  async forgetBirth(stack: string): Promise<void> {
+    await this.#redis.zrem(this.keys.due(this.#shardOf(stack)), birthMark + stack);
+  }
+
   /** The stacks that are due in one shard, with the score that this sweeper holds them by. */
   async popDue(
     shard: number,
@@ -699,13 +726,13 @@ export class Store {
   /** Ids of all stacks with a hint; for checkers. */
   async hinted(): Promise<string[]> {
     const shards = Array.from({ length: this.hintShards }, (_, shard) => this.keys.due(shard));
-    return (await Promise.all(shards.map((key) => this.#redis.zrange(key, "0", "-1")))).flat();
+    return (await Promise.all(shards.map((key) => this.#redis.zrange(key, "0", "-1")))).flat().map(unmarked);
   }
 
   /** Gives a popped stack back: to be looked at in `delayMs`, or not any more. A newer hint stands. */
   async returnDue(stack: string, score: string, delayMs: number | undefined): Promise<void> {
     const verb = delayMs === undefined ? "drop" : "set";
-    await this.#due(this.#shardOf(stack), verb, {
+    await this.#due(this.#shardOf(unmarked(stack)), verb, {
       stack,
       score,
       delayMs: Math.min(delayMs ?? 0, this.#limits.sweepMs),

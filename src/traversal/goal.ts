@@ -45,10 +45,12 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
   const { stack, kind, name } = request;
   const template = `g${engine.sealing.fingerprint(request.request)}`;
   if (request.goal !== undefined) await writeGoal(engine, stack, template, request.goal);
-  await store.hint(stack, engine.limits.beginMs);
   for (;;) {
     const record = kind === "create" ? undefined : await store.stack(stack);
     if (kind !== "create" && record === undefined) throw notFound(name);
+    // Between the record and the goal: a sweeper that drops this hint has changed the record's revision.
+    if (kind === "create") await store.hintBirth(stack);
+    await store.hint(stack, request.options?.timeoutMs ?? engine.limits.beginMs);
     const traversal = Number(record?.traversal ?? 0) + 1;
     const action: StackAction =
       kind === "cancel" || kind === "stop" ? ((record?.action ?? "create") as StackAction) : kind;
@@ -80,10 +82,14 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
       options: JSON.stringify(request.options ?? {}),
       event: JSON.stringify(event),
     });
+    if (kind === "create" && answer.tag === "ok") await store.forgetBirth(stack);
     const set = await conclude(engine, request, answer);
     if (set !== undefined) return set;
   }
 }
+
+/** The id was barred before its stack came to be: its creator took too long. It needs another one. */
+export class UnbornStack extends Error {}
 
 /** Undefined: somebody else was faster; load again and decide again (R9). */
 async function conclude(
@@ -110,7 +116,7 @@ async function conclude(
     case "exists":
       throw new HomeostatError("conflict", `there is a stack ${request.name} already`);
     case "void":
-      throw new HomeostatError("conflict", `another create of ${request.name} was faster; try again`);
+      throw new UnbornStack(request.name);
   }
 }
 

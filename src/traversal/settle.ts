@@ -139,12 +139,7 @@ async function purgeStack(engine: Engine, stack: string, traversal: number, atte
   await store.reap(stack, traversal);
   const record = await store.stack(stack);
   if (record === undefined || (await store.purge(stack, traversal, attempt, record)) !== "ok") return;
-  await freeName(engine, stack, event.stackName);
-}
-
-export async function freeName(engine: Engine, stack: string, name: string): Promise<void> {
-  await engine.store.moveName(name, stack, "");
-  await engine.store.forgetPurged(stack);
+  await store.moveName(event.stackName, stack, "");
 }
 
 /** Publishes what is in the stack's outbox. */

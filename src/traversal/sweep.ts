@@ -1,9 +1,9 @@
 /** Timers (R17): pops what is due, searches nothing, and looks at no stack that has nothing unfinished. */
 import { messageOf } from "../errors.js";
-import type { SweepAnswer } from "../store/store.js";
+import { readHint, type SweepAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { prepareTraversal } from "./prepare.js";
-import { flushOutbox, freeName, settleStack, timeOutStack } from "./settle.js";
+import { flushOutbox, settleStack, timeOutStack } from "./settle.js";
 import { ringSafely } from "./visit.js";
 
 /** Stacks of one shard that one pass looks at before it goes on to the next shard. */
@@ -22,10 +22,12 @@ export async function sweep(engine: Engine): Promise<number | undefined> {
 
 async function sweepShard(engine: Engine, shard: number): Promise<number | undefined> {
   const popped = await engine.store.popDue(shard, stacksPerPass);
-  for (const [stack, score] of popped.stacks) {
+  for (const [hint, score] of popped.stacks) {
+    const { stack, birth } = readHint(hint);
     try {
-      const nextMs = await sweepStack(engine, stack);
-      await engine.store.returnDue(stack, score, nextMs);
+      const nextMs = birth ? await sweepBirth(engine, stack) : await sweepStack(engine, stack);
+      await engine.store.returnDue(hint, score, nextMs);
+      if (nextMs === undefined && !birth) await engine.store.forgetPurged(stack);
     } catch (error) {
       // The hint is held; the stack is looked at again when that runs out.
       engine.log.warn({ stack, error: messageOf(error) }, "could not look after a stack");
@@ -33,6 +35,11 @@ async function sweepShard(engine: Engine, shard: number): Promise<number | undef
   }
   if (popped.stacks.length === 0) return popped.nextMs;
   return (await engine.store.popDue(shard, 0)).nextMs;
+}
+
+/** A create that has not come by now must not come any more: its hint is about to go. */
+async function sweepBirth(engine: Engine, stack: string): Promise<undefined> {
+  if (!(await engine.store.void(stack))) await engine.store.hint(stack, 0);
 }
 
 /** In how many ms to look again; undefined when nothing is unfinished. */
@@ -46,8 +53,10 @@ async function sweepStack(engine: Engine, stack: string): Promise<number | undef
         traversal = answer.traversal;
         attempt = answer.attempt;
         continue;
+      case "missing":
+        return undefined;
       case "purged":
-        await freeName(engine, stack, answer.name);
+        await engine.store.moveName(answer.name, stack, "");
         return undefined;
       case "ok":
         await ringSafely(engine, stack, answer.rings);

@@ -54,6 +54,9 @@ export async function handleVisit(engine: Engine, visit: Visit, acknowledge: () 
   }
 }
 
+/** The states of which a reason says something; in others it is what went wrong before. */
+const statesWithReason: ReadonlySet<string> = new Set(["retrying", "failed", "uncertain"]);
+
 type Claimed = Extract<Awaited<ReturnType<Engine["store"]["claim"]>>, { tag: "claimed" }>;
 
 /** What follows a step: the next event for the machine, or the visit's end. */
@@ -73,6 +76,9 @@ class VisitRun {
   #resource = new VisitedResource({});
   #operation = "none";
   #events: OutboxEvent[] = [];
+  /** How many of them were sent off, and whether that went well. */
+  #announcedEvents = 0;
+  #announced: Promise<boolean> = Promise.resolve(true);
   #commits = 0;
 
   constructor(engine: Engine, visit: Visit, holder: string, acknowledge: () => void) {
@@ -373,6 +379,7 @@ class VisitRun {
       callMs: call.deadlineMs,
     });
     if (answer.tag !== "ok") return this.#refused(answer);
+    this.#announced = announceSafely(this.#engine, this.#unannounced());
     await this.#reach("after-intent");
     await this.#reach("before-call");
     const outcome = await call.run(this.#acknowledge, (late) => this.#handOver(late));
@@ -460,7 +467,7 @@ class VisitRun {
   #eventOf(): OutboxEvent | undefined {
     const resource = this.#resource;
     if (!resource.hasNewState()) return undefined;
-    const { reason } = resource.context;
+    const reason = statesWithReason.has(resource.state) ? resource.context.reason : "";
     const event: LifecycleEvent = {
       type: "io.homeostat.api.v1.resource",
       id: `${this.#visit.stack}.${this.#visit.resource}.${resource.field("revision") || 0}`,
@@ -477,16 +484,28 @@ class VisitRun {
   }
 
   async #publish(rings: readonly Ring[]): Promise<void> {
-    const { stack } = this.#visit;
-    const events = [...this.#events];
-    const announced = announceSafely(this.#engine, events);
-    await ringSafely(this.#engine, stack, rings);
-    if (!(await announced)) this.#events = [];
+    const announced = announceSafely(this.#engine, this.#unannounced());
+    await ringSafely(this.#engine, this.#visit.stack, rings);
+    // What could not be published stays in the outbox.
+    const all = (await this.#announced) && (await announced);
+    this.#announced = Promise.resolve(true);
+    if (!all) this.#forgetEvents();
+  }
+
+  #forgetEvents(): void {
+    this.#events = [];
+    this.#announcedEvents = 0;
+  }
+
+  #unannounced(): OutboxEvent[] {
+    const events = this.#events.slice(this.#announcedEvents);
+    this.#announcedEvents = this.#events.length;
+    return events;
   }
 
   async #clearEvents(): Promise<void> {
     const ids = this.#events.map((event) => event.id);
-    this.#events = [];
+    this.#forgetEvents();
     await this.#engine.store.clearOutbox(this.#visit.stack, ids);
   }
 

@@ -13,7 +13,7 @@ if answered then return { 'repeated', answered } end
 
 local stack = redis.call('HMGET', K.stack, 'void', 'traversal', 'revision', 'goal', 'lastGood', 'base', 'updatesLeft',
   'open', 'status', 'purged')
-if stack[1] or stack[10] then return { 'void' } end
+if stack[1] or (stack[10] and A.kind == 'create') then return { 'void' } end
 if A.kind == 'create' then
   if stack[2] then return { 'exists' } end
 elseif not stack[2] then

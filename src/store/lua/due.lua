@@ -41,4 +41,4 @@ elseif redis.call('ZSCORE', K.due, A.stack) == A.score then
   end
 end
 local next = redis.call('ZRANGE', K.due, 0, 0, 'WITHSCORES')[2]
-return { 'ok', next and string.format('%d', math.max(0, tonumber(next) - at)) or '', stacks }
+return { 'ok', next and string.format('%d', math.ceil(math.max(0, tonumber(next) - at))) or '', stacks }

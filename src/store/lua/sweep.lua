@@ -2,7 +2,7 @@
 Pops what is due in one stack (TIMERS) and says when to look again.
 KEYS   stack graph sync pending operations queue outbox index garbage
 ARGV   now traversal attempt limit ringMs beginMs
-RESULT moved traversal attempt | purged name | ok begin timeout settle outbox garbage nextMs rings… operations…
+RESULT missing | moved traversal attempt | purged name | ok begin timeout settle outbox garbage nextMs rings… operations…
 ATOMIC because an entry that is rung for must get its next ring time in the same step (R17).
 moved: the caller's traversal and attempt, which name the keys, are not the current ones. nextMs is empty when nothing is
 unfinished. operations are resource ids.
@@ -65,4 +65,7 @@ local outbox = redis.call('EXISTS', K.outbox) == 1 and '1' or ''
 if outbox == '1' then look(again) end
 local garbage = stack[8] and redis.call('ZCOUNT', K.garbage, '-inf', stack[8]) > 0 and '1' or ''
 if garbage == '1' then look(again) end
+if not stack[1] and not next then return { 'missing' } end
+-- Whoever set a goal just now, counting on the hint that is about to be dropped, must hint again.
+if not next then redis.call('HINCRBY', K.stack, 'revision', 1) end
 return { 'ok', begin, timeout, settle, outbox, garbage, next and tostring(math.max(0, next - at)) or '', rings, operations }
