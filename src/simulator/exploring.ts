@@ -35,7 +35,7 @@ export class ExploringDriver implements Driver {
         },
       );
       await this.#simulation.quiesce();
-      while (outcome.over === undefined && !life.dead && (await this.#go())) this.#simulation.check();
+      while (outcome.over === undefined && !life.dead && (await this.#goOrWait())) this.#simulation.check();
       if (outcome.over === true) return outcome;
     }
   }
@@ -83,6 +83,15 @@ export class ExploringDriver implements Driver {
   /** One thing, with time passing only when nothing else can happen. */
   async #go(): Promise<boolean> {
     return (await this.#explorer.step()) || (await this.#letTimePass());
+  }
+
+  /** As long as somebody waits for a timer of their own, time passes too. */
+  async #goOrWait(): Promise<boolean> {
+    if (await this.#go()) return true;
+    const at = this.#simulation.nextTimer();
+    if (at === undefined) return false;
+    await this.#explorer.passTime(at);
+    return true;
   }
 
   async #letTimePass(): Promise<boolean> {

@@ -48,6 +48,8 @@ export async function handOver(
       index: indexEntry(fields, resourceActor.read(stray), []),
     },
   );
+  // The stack may be gone, and the first hint with it before there was anything to find.
+  await engine.store.hint(visit.stack, 0);
   engine.log.warn(
     { stack: visit.stack, resource: name },
     "handed over a thing that was made after the lease was lost",

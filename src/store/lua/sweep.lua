@@ -10,7 +10,7 @@ unfinished. operations are resource ids.
 --@include clock ring
 local stack = redis.call('HMGET', K.stack, 'traversal', 'open', 'begin', 'beginAt', 'timeoutAt', 'unsettled',
   'purged', 'over')
-if stack[7] then return { 'purged', stack[7] } end
+if stack[7] and redis.call('EXISTS', K.operations) == 0 then return { 'purged', stack[7] } end
 if stack[1] and (stack[1] ~= A.traversal or stack[2] ~= A.attempt) then return { 'moved', stack[1], stack[2] } end
 local at = now()
 local again = at + tonumber(A.ringMs)

@@ -1,0 +1,37 @@
+/** `homeostat simulate FILE…` */
+import { HomeostatError } from "../../errors.js";
+import type { Context } from "../context.js";
+
+export interface SimulateFlags {
+  explore?: string;
+  seed?: string;
+  workers?: string;
+  faults?: string;
+}
+
+export async function simulate(
+  { terminal }: Context,
+  files: readonly string[],
+  flags: SimulateFlags,
+): Promise<number> {
+  const explore = wholeNumber("--explore", flags.explore, 1);
+  const seed = wholeNumber("--seed", flags.seed, 0);
+  const workers = wholeNumber("--workers", flags.workers, 1);
+  const faults = flags.faults?.split(",").filter((fault) => fault !== "");
+  const { runSimulate } = await import("../../simulator/simulate.js");
+  return runSimulate(files, {
+    ...(explore === undefined ? {} : { explore }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(workers === undefined ? {} : { workers }),
+    ...(faults === undefined ? {} : { faults }),
+    json: terminal.json,
+    out: (line) => terminal.say(line),
+  });
+}
+
+function wholeNumber(option: string, text: string | undefined, least: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+  throw new HomeostatError("invalid", `${option} needs a whole number of at least ${least}, not "${text}"`);
+}

@@ -1,0 +1,59 @@
+/** The engine in this process. */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { HomeostatError } from "../errors.js";
+import { builtinTypes } from "../providers/builtin.js";
+import { loadProviders } from "../providers/load.js";
+import type { ResourceTypes } from "../providers/provider.js";
+import { type Host, type HostOptions, startHost } from "../worker/host.js";
+import type { Endpoints } from "./endpoints.js";
+import type { Log } from "./log.js";
+import type { Settings } from "./settings.js";
+
+export interface EngineOptions {
+  roles?: NonNullable<HostOptions["roles"]>;
+  pools?: string[];
+}
+
+/** @throws HomeostatError */
+export async function startHere(
+  settings: Settings,
+  endpoints: Endpoints,
+  log: Log,
+  { roles, pools }: EngineOptions = {},
+): Promise<Host> {
+  const { redisUrl, nats, key } = endpoints;
+  if (redisUrl === undefined) {
+    throw new HomeostatError("invalid", "a daemon needs Redis: give --redis-url or HOMEOSTAT_REDIS_URL");
+  }
+  return startHost({
+    redisUrl,
+    nats,
+    types: await typesOf(settings),
+    log,
+    ...(key === undefined ? {} : { key }),
+    ...(roles === undefined ? {} : { roles }),
+    ...(pools === undefined ? {} : { pools }),
+  });
+}
+
+async function typesOf(settings: Settings): Promise<ResourceTypes> {
+  const { simWorld, providers } = settings;
+  const types = builtinTypes({
+    stateDir: stateDirOf(settings),
+    ...(simWorld === undefined ? {} : { simWorld }),
+  });
+  try {
+    return types.add(...(await loadProviders(providers)));
+  } catch (error) {
+    if (error instanceof TypeError) throw new HomeostatError("invalid", error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** All daemons of a host share it; those of embedded servers keep everything in one folder. */
+function stateDirOf({ stateDir, remote, dir }: Settings): string {
+  if (stateDir !== undefined) return stateDir;
+  if (remote === undefined) return join(dir, "local");
+  return join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "homeostat");
+}

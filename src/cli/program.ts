@@ -1,0 +1,279 @@
+/** The commands, their arguments and their help; what they do is loaded when they run. */
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import type { Context } from "./context.js";
+import { exitStatusHelp } from "./exit-status.js";
+import type { GlobalOptions } from "./settings.js";
+
+const jsonHelp = `With --json, stdout holds one JSON document per line, and messages for people go to stderr.
+A command that fails for another reason than its goal ends with
+  {"error":{"code":404,"err_code":"not_found","description":"…","problems":[{"message","file","line","column"}]}}
+An interrupted one ends with the last event.`;
+
+const showShape = `{"stack":{"id","name","status","action","reason","traversal","updatesLeft","cleanupsLeft","createdAt","updatedAt"},
+   "resources":[{"id","name","type","state","physicalId","attributes","requires","reason","current"}],
+   "outputs":{"NAME":{"value","error","hidden","description"}}}`;
+
+const eventShape = `{"type","id","time","stack","stackName","resource","resourceId","traversal","what","action","reason"}`;
+
+const waiting = `The command stays until the goal is COMPLETE and shows what happens. Without a daemon (homeostat dev) it hosts the
+engine itself: Ctrl-C then lets calls in flight end and stops, and the next up or dev goes on. With a daemon, Ctrl-C
+only ends the watching. Ctrl-C twice ends at once.`;
+
+const goalJson = `With --json: the lifecycle events, one per line, ${eventShape},
+then what homeostat show --json tells.`;
+
+export function program(): Command {
+  const homeostat = new Command("homeostat")
+    .description("Declare a stack of resources; Homeostat drives reality to that goal and keeps it there.")
+    .version(version(), "--version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand("help [command]", "print help of a command")
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride()
+    .showSuggestionAfterError()
+    .showHelpAfterError("(homeostat --help tells more)");
+  addGlobalOptions(homeostat);
+  for (const add of [addUp, addDelete, addRollback, addCancel, addList, addShow, addEvents]) add(homeostat);
+  for (const add of [addSimulate, addDev, addDaemon]) add(homeostat);
+  return homeostat.addHelpText("after", `\n${examples(intro)}\n\n${exitStatusHelp}\n\n${jsonHelp}`);
+}
+
+const intro = [
+  ["homeostat up hello -f hello.yaml", "create or update the stack hello"],
+  ["homeostat show hello", "see what there is"],
+  ["homeostat delete hello", "remove it again"],
+  ["homeostat dev", "keep the engine running in this folder"],
+] as const;
+
+function addGlobalOptions(homeostat: Command): void {
+  homeostat
+    .option("--redis-url <url>", "Redis of the daemons (HOMEOSTAT_REDIS_URL)")
+    .option("--nats-url <url>", "NATS of the daemons (HOMEOSTAT_NATS_URL, or NATS_CONTEXT)")
+    .option("--dir <folder>", "folder of the embedded servers, used without these URLs (default: .homeostat)")
+    .option("--providers <file>", "ES module with resource types of your own; may be repeated", collect)
+    .option("--sim-world <folder>", "folder in which Sim::Resource keeps its things")
+    .option("--state-dir <folder>", "where Local types keep their records; one for all daemons of a host")
+    .option("--json", "print JSON")
+    .option("--no-color", "print without colours (NO_COLOR)")
+    .option("--log-level <level>", "trace, debug, info, warn, error or silent (HOMEOSTAT_LOG)");
+}
+
+function addUp(homeostat: Command): void {
+  const up = homeostat
+    .command("up")
+    .summary("create a stack, or update it")
+    .description(
+      "Creates the stack, or updates it if there is one. NAME comes from the file when it is not given.",
+    )
+    .argument("[name...]", "stack name")
+    .usage("[NAME] -f FILE [-p key=value …] [options]")
+    .option("-f, --file <file>", "template, YAML or JSON; - reads it from stdin")
+    .option("-p, --param <key=value>", "value of a parameter; may be repeated", collect)
+    .option("--rollback-on-failure", "go back to the last goal that was reached when this one fails")
+    .option("--detach", "return once the goal is set; needs a daemon");
+  waitingCommand(up, [
+    ["homeostat up -f hello.yaml", "the stack is called hello"],
+    ["homeostat up shop -f shop/template.yaml -p port=8080 -p greeting=hi", ""],
+    ["homeostat up shop -f - --rollback-on-failure --timeout 10m < shop.yaml", ""],
+  ]).action(async (args: string[], options, command: Command) => {
+    const given: string[] = options.param ?? [];
+    const [name, ...more] = args.filter((arg) => given.length === 0 || !arg.includes("="));
+    if (more.length > 0)
+      command.error(`error: too many arguments: up takes one name, and there is ${more.join(" ")} as well`);
+    const param = [...given, ...args.filter((arg) => arg !== name)];
+    const { up } = await import("./commands/goals.js");
+    await run(command, (context) => up(context, name, { ...options, param }));
+  });
+}
+
+function addDelete(homeostat: Command): void {
+  const remove = homeostat
+    .command("delete")
+    .summary("delete a stack and its resources")
+    .description("Deletes the stack and all that belongs to it, in the order of what requires what.")
+    .argument("<name>", "stack name or id")
+    .option("--detach", "return once the goal is set; needs a daemon");
+  const json = `\nThe last line is {"stack":{…,"status":"DELETED"},"resources":[],"outputs":{}}.`;
+  waitingCommand(remove, [["homeostat delete hello", ""]], json).action(
+    async (name: string, options, command) => {
+      const { remove } = await import("./commands/goals.js");
+      await run(command, (context) => remove(context, name, options));
+    },
+  );
+}
+
+function addRollback(homeostat: Command): void {
+  const rollback = homeostat
+    .command("rollback")
+    .summary("go back to the last goal that was reached")
+    .description("Goes back to the last goal that was in service; to an empty stack if none ever was.")
+    .argument("<name>", "stack name or id")
+    .option("--detach", "return once the goal is set; needs a daemon");
+  waitingCommand(rollback, [["homeostat rollback hello", ""]]).action(
+    async (name: string, options, command) => {
+      const { rollback } = await import("./commands/goals.js");
+      await run(command, (context) => rollback(context, name, options));
+    },
+  );
+}
+
+function addCancel(homeostat: Command): void {
+  const cancel = homeostat
+    .command("cancel")
+    .summary("stop going for the current goal")
+    .description("Stops where the stack is: calls in flight end, nothing new begins.")
+    .argument("<name>", "stack name or id")
+    .option("--rollback", "also go back to the last goal that was reached")
+    .option("--detach", "return once the goal is set; needs a daemon");
+  waitingCommand(cancel, [
+    ["homeostat cancel hello", ""],
+    ["homeostat cancel hello --rollback", ""],
+  ]).action(async (name: string, options, command) => {
+    const { cancel } = await import("./commands/goals.js");
+    await run(command, (context) => cancel(context, name, options));
+  });
+}
+
+function waitingCommand(command: Command, shown: Examples, more = ""): Command {
+  return command
+    .option("--timeout <duration>", "how long the goal may take: 200ms, 30s, 10m, 1h")
+    .addHelpText("after", `\n${waiting}\n\n${examples(shown)}\n\n${goalJson}${more}\n\n${exitStatusHelp}`);
+}
+
+function addList(homeostat: Command): void {
+  homeostat
+    .command("list")
+    .description("Lists the stacks.")
+    .addHelpText(
+      "after",
+      `\nWith --json: {"total","offset","limit","stacks":[{"id","name","status",…}]}\n\n${exitStatusHelp}`,
+    )
+    .action(async (_options, command) => {
+      const { list } = await import("./commands/list.js");
+      await run(command, list);
+    });
+}
+
+function addShow(homeostat: Command): void {
+  homeostat
+    .command("show")
+    .summary("show a stack with its resources and outputs")
+    .description("Shows the stack's status, its resources as they are now, and its outputs.")
+    .argument("<name>", "stack name or id")
+    .addHelpText(
+      "after",
+      `\n${examples([["homeostat show hello --json", ""]])}\n\nWith --json:\n  ${showShape}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string, _options, command) => {
+      const { show } = await import("./commands/show.js");
+      await run(command, (context) => show(context, name));
+    });
+}
+
+function addEvents(homeostat: Command): void {
+  const shown = [
+    ["homeostat events hello", "what happened, also to a stack that is deleted now"],
+    ["homeostat events --follow", "what happens to all stacks, until Ctrl-C"],
+  ] as const;
+  homeostat
+    .command("events")
+    .summary("show what happened")
+    .description("Prints the lifecycle events of one stack, or of all.")
+    .argument("[name]", "stack name or id")
+    .option("--follow", "go on until Ctrl-C, or until the stack is deleted")
+    .option("--since <duration>", "only events that are not older: 30s, 10m, 1h")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}\n\nWith --json: one event per line,\n  ${eventShape}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string | undefined, options, command) => {
+      const { events } = await import("./commands/events.js");
+      await run(command, (context) => events(context, name, options));
+    });
+}
+
+function addSimulate(homeostat: Command): void {
+  homeostat
+    .command("simulate")
+    .summary("run scenarios in a simulated world")
+    .description("Runs scenario files against the engine in a simulated world and checks its promises.")
+    .argument("<file...>", "scenarios")
+    .option("--explore <n>", "so many runs with chosen interleavings")
+    .option("--seed <n>", "where the choices of --explore begin")
+    .option("--workers <n>", "simulated workers")
+    .option("--faults <list>", "faults to choose from, parted by commas")
+    .addHelpText(
+      "after",
+      `\nExit status: 0 all held, 1 something failed, 2 a file cannot be used.\nWith --json: one result per line, {"name","ok","runs","visits",…}`,
+    )
+    .action(async (files: string[], options, command) => {
+      const { simulate } = await import("./commands/simulate.js");
+      await run(command, (context) => simulate(context, files, options));
+    });
+}
+
+function addDev(homeostat: Command): void {
+  homeostat
+    .command("dev")
+    .summary("run the engine in this folder, with embedded servers")
+    .description(
+      "Embedded servers and a daemon in the foreground; prints how to reach them, then what happens.",
+    )
+    .addHelpText(
+      "after",
+      `\nWith --json: {"dir","redisUrl","natsUrl","keyFile"}, then one event per line.\nCtrl-C lets calls in flight end and stops; twice ends at once.\n\n${exitStatusHelp}`,
+    )
+    .action(async (_options, command) => {
+      const { dev } = await import("./commands/daemon.js");
+      await run(command, dev);
+    });
+}
+
+function addDaemon(homeostat: Command): void {
+  const shown = [
+    ["homeostat daemon --redis-url redis://db:6379 --nats-url nats://mq:4222", ""],
+    ["homeostat daemon --pool gpu --providers ./my-types.js", ""],
+  ] as const;
+  homeostat
+    .command("daemon")
+    .summary("run the engine against servers of yours")
+    .description("Runs the engine in the foreground. Logs are JSON lines on stderr.")
+    .option("--pool <name>", "work for this pool (default: default); may be repeated", collect)
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}
+
+Environment: HOMEOSTAT_REDIS_URL, HOMEOSTAT_NATS_URL, NATS_CONTEXT; HOMEOSTAT_KEY (32 bytes in base64, the same for
+every daemon) or HOMEOSTAT_KEY_FILE seals hidden values. Without URLs it serves the embedded servers of --dir.
+SIGTERM and SIGINT let calls in flight end; a second one ends at once. It exits with 0 after SIGTERM, 130 after SIGINT.\n\n${exitStatusHelp}`,
+    )
+    .action(async (options, command) => {
+      const { daemon } = await import("./commands/daemon.js");
+      await run(command, (context) => daemon(context, options));
+    });
+}
+
+async function run(command: Command, work: (context: Context) => Promise<number>): Promise<void> {
+  const { runCommand } = await import("./run-command.js");
+  await runCommand(command.optsWithGlobals<GlobalOptions>(), work);
+}
+
+type Examples = readonly (readonly [command: string, what: string])[];
+
+function examples(shown: Examples): string {
+  const width = Math.max(...shown.map(([command]) => command.length));
+  const lines = shown.map(
+    ([command, what]) => `  ${what === "" ? command : `${command.padEnd(width)}   ${what}`}`,
+  );
+  return ["Examples:", ...lines].join("\n");
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function version(): string {
+  const file = new URL("../../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
