@@ -30,7 +30,7 @@ export interface ClientOptions {
 
 const defaultTimeoutMs = 30_000;
 /** How long one sending waits for its answer. */
-const answerMs = 5_000;
+const answerMs = 3_000;
 const againMs = 250;
 /** A daemon that answered that it cannot be asked now is asked this often. */
 const unavailableReplies = 3;

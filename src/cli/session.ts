@@ -23,8 +23,8 @@ export type Need = "engine" | "daemon" | "views";
 const daemonStartMs = 10_000;
 const pollMs = 100;
 const pingMs = 1500;
-/** A daemon that restarts is waited for. */
-const remotePingMs = 5000;
+/** A daemon that restarts is waited for, also when another one is stopped and swallows what it is asked. */
+const remotePingMs = 20_000;
 const attempts = 3;
 const callMs = 10_000;
 

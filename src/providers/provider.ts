@@ -45,14 +45,14 @@ export interface Reading extends Thing {
 }
 
 /** How two sets of properties differ for the engine's purpose. */
-export interface Change {
+interface Change {
   /** Names of top-level properties that differ, sorted. */
   changed: string[];
   /** Whether the difference cannot be applied in place. */
   replace: boolean;
 }
 
-export interface Capabilities {
+interface Capabilities {
   /** `find` can tell for certain whether a thing with this token exists. */
   find: boolean;
   /** A second `create` with the same token returns the first thing. */
@@ -129,7 +129,7 @@ export interface ResourceTypeDefinition<P extends JsonObject> {
   find?(call: CallContext, properties: P): Promise<Thing | undefined>;
 }
 
-export const defaultDeadlineMs = 60_000;
+const defaultDeadlineMs = 60_000;
 
 /**
  * Declares a resource type from its parts.

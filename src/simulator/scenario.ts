@@ -114,7 +114,7 @@ const stepSchemas = {
 } as const;
 
 type StepSchemas = typeof stepSchemas;
-export type StepKind = keyof StepSchemas;
+type StepKind = keyof StepSchemas;
 export type StepOf<K extends StepKind> = z.output<StepSchemas[K]>;
 export type Expectation = z.output<typeof expectation>;
 

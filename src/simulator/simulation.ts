@@ -21,7 +21,7 @@ import { handleVisit, type Verdict } from "../traversal/visit.js";
 import { World } from "./world.js";
 
 /** As SCENARIOS says; a sweeper's hints are kept in one shard, for speed. */
-export const simulatedLimits: Limits = {
+const simulatedLimits: Limits = {
   ...defaultLimits,
   jitter: 0,
 };
@@ -656,6 +656,6 @@ async function each<T>(items: readonly T[], action: (item: T) => Promise<void>):
   for (const item of items) await action(item);
 }
 
-export function forever(): Promise<never> {
+function forever(): Promise<never> {
   return new Promise(() => {});
 }

@@ -1,7 +1,6 @@
 /** Templates: read, check, and resolve to values. Everything here is pure. */
 export { checkAgainstTypes } from "./check-types.js";
-export type { View } from "./evaluate.js";
-export { type ParameterContext, parameterValues } from "./parameters.js";
+export { parameterValues } from "./parameters.js";
 export { parseTemplate, parseTemplateValue } from "./parse.js";
 export { bindDefinition, definitionText, resolveOutputs, resolveProperties } from "./resolve.js";
 export type * from "./types.js";

@@ -13,7 +13,7 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
-export interface Random {
+interface Random {
   /** Unique, unguessable, safe in NATS subjects and Redis keys. */
   id(): string;
   /** 0 ≤ x < 1 */
@@ -48,7 +48,7 @@ export interface MilestoneContext {
   operation?: string;
 }
 
-export interface Trace {
+interface Trace {
   reach(milestone: Milestone, context: MilestoneContext): Promise<void> | undefined;
 }
 

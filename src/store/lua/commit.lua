@@ -78,15 +78,14 @@ elseif effect == 'done' then
 elseif effect == 'gone' then
   redis.call('HSET', K.resource, 'tombstone', '1')
   redis.call('HDEL', K.index, A.resource)
-  if redis.call('EXISTS', K.stack) == 1 then
-    redis.call('ZADD', K.garbage, redis.call('HGET', K.stack, 'traversal'), 'r:' .. A.resource)
-  end
+  local newest = redis.call('HGET', K.stack, 'traversal')
+  if newest then redis.call('ZADD', K.garbage, newest, 'r:' .. A.resource) end
   if current then
     finish(A.node, A.value)
     more = pass(A.node, 0, A.value, at, rings)
   end
   mark = letGo()
-  if redis.call('EXISTS', K.stack) == 0 then redis.call('DEL', K.resource) end
+  if not newest then redis.call('DEL', K.resource) end
 elseif effect == 'fail' then
   redis.call('HSET', K.sync, 'f:' .. A.node, '1')
   redis.call('ZREM', K.pending, A.node)
