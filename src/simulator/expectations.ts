@@ -199,5 +199,8 @@ function splitParameters(expected: NonNullable<Expectation["reality"]>): {
     (value) => value !== null && typeof value === "object" && "type" in value,
   );
   // A template declares parameters under the same key under which an expectation gives their values.
-  return declares ? { document: expected, given: {} } : { document, given: parameters ?? {} };
+  const whole = { resources: {}, ...document };
+  return declares
+    ? { document: { ...whole, parameters }, given: {} }
+    : { document: whole, given: parameters ?? {} };
 }

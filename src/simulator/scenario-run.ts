@@ -167,7 +167,6 @@ export class ScenarioRun {
     const request = `request-${this.#requests}`;
     const outcome = await this.#driver.call(async (stacks) => {
       const reply = await ask(stacks, step, request);
-      this.simulation.stackNames.set(reply.stack, name);
       if (reply.begun) await stacks.begin(reply);
     });
     const code = outcome.error instanceof HomeostatError ? outcome.error.code : undefined;
@@ -278,7 +277,7 @@ async function ask(
 }
 
 function templateSource(template: string | Record<string, unknown>): { text: string; name: string } {
-  const text = typeof template === "string" ? template : JSON.stringify(template);
+  const text = typeof template === "string" ? template : JSON.stringify({ resources: {}, ...template });
   return { text, name: "template" };
 }
 

@@ -225,7 +225,8 @@ export class Simulation {
           return this.#seam(life, String(key), async () => {
             const result: unknown = await member.apply(store, args);
             if (key === "begin") {
-              const { stack } = args[0] as { stack: string };
+              const { stack, name } = args[0] as { stack: string; name: string };
+              this.stackNames.set(stack, name);
               await each(this.#watchers, (watcher) => watcher.begun(stack));
             }
             return result;
