@@ -54,9 +54,13 @@ function page(parts) {
   return `${parts.flat(Number.POSITIVE_INFINITY).join("\n\n")}\n`;
 }
 
+/** Padded as the formatter would. */
 function table(heads, rows) {
-  const line = (cells) => `| ${cells.map(cell).join(" | ")} |`;
-  return [line(heads), `|${heads.map(() => "---|").join("")}`, ...rows.map(line)].join("\n");
+  const cells = [heads, ...rows].map((row) => row.map(cell));
+  const widths = heads.map((_, column) => Math.max(3, ...cells.map((row) => row[column].length)));
+  const line = (row) => `| ${row.map((text, column) => text.padEnd(widths[column])).join(" | ")} |`;
+  const [head, ...body] = cells;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)].join("\n");
 }
 
 function cell(text) {
