@@ -7,8 +7,6 @@ export interface Limits {
   graceMs: number;
   /** When a ready node that nobody claimed is rung for again. */
   ringMs: number;
-  /** When a node whose resource is busy is rung for again, should its mark be lost. */
-  busyMs: number;
   /** When a begun traversal that nobody opened is prepared again. */
   beginMs: number;
   /** A call that lasts longer has its message acknowledged early; its intent and timers stand in Redis. */
@@ -36,7 +34,6 @@ export const defaultLimits: Limits = {
   renewMs: 10_000,
   graceMs: 1_000,
   ringMs: 15_000,
-  busyMs: 300_000,
   beginMs: 5_000,
   earlyAckMs: 5_000,
   sweepMs: 5_000,

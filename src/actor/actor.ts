@@ -39,13 +39,16 @@ interface Stored {
 
 type Upgrade = (stored: Stored) => Stored;
 
+/** Steps that a process keeps, at most. */
+const rememberedSteps = 1_000;
+
 export interface Step<State extends string, Context, Action extends string> {
   /** To be stored; opaque to everybody else. */
   snapshot: string;
   state: State;
-  context: Context;
+  context: Readonly<Context>;
   /** What the transition asks for, in order; assignments are already in the context. */
-  actions: Action[];
+  actions: readonly Action[];
 }
 
 class DurableMachine<State extends string, Context extends object, Event, Action extends string> {
@@ -53,6 +56,7 @@ class DurableMachine<State extends string, Context extends object, Event, Action
   readonly #version: number;
   readonly #upgrades: readonly Upgrade[];
   readonly #commands: ReadonlySet<string>;
+  readonly #known = new Map<string, Step<State, Context, Action>>();
 
   constructor(
     machine: AnyStateMachine,
@@ -68,12 +72,15 @@ class DurableMachine<State extends string, Context extends object, Event, Action
 
   /** @throws HomeostatError `newer_version` when the snapshot was written by a newer machine. */
   read(snapshot: string): Step<State, Context, Action> {
-    const restored = this.#restore(snapshot);
-    return this.#describe(restored, []);
+    return this.#remember(snapshot, () => this.#describe(this.#restore(snapshot), []));
   }
 
   /** One event; an event that no transition takes leaves everything as it is. */
   step(snapshot: string, event: Event): Step<State, Context, Action> {
+    return this.#remember(`${snapshot}\n${JSON.stringify(event)}`, () => this.#take(snapshot, event));
+  }
+
+  #take(snapshot: string, event: Event): Step<State, Context, Action> {
     const [next, actions] = transition(
       this.#machine,
       this.#restore(snapshot),
@@ -83,6 +90,16 @@ class DurableMachine<State extends string, Context extends object, Event, Action
       next,
       actions.map((action) => action.type as string as Action).filter((type) => this.#commands.has(type)),
     );
+  }
+
+  /** Steps are pure, and most resources take the same few: they are computed once. */
+  #remember(key: string, compute: () => Step<State, Context, Action>): Step<State, Context, Action> {
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    if (this.#known.size >= rememberedSteps) this.#known.clear();
+    const step = compute();
+    this.#known.set(key, step);
+    return step;
   }
 
   #restore(snapshot: string): SnapshotFrom<AnyStateMachine> {

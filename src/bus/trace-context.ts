@@ -1,6 +1,7 @@
 /** W3C trace context: what is caused by a message carries its trace on, with a span of its own per hop. */
+
 import { AsyncLocalStorage } from "node:async_hooks";
-import { randomBytes } from "node:crypto";
+import { freshBytes } from "../random-id.js";
 
 export const traceHeader = "traceparent";
 
@@ -22,5 +23,5 @@ function traceIdOf(header: string | undefined): string | undefined {
 }
 
 function randomId(bytes: number): string {
-  return randomBytes(bytes).toString("hex");
+  return freshBytes(bytes).toString("hex");
 }

@@ -4,7 +4,7 @@
  * The engine's side of the bargain: at most one call per resource is in flight; `create` carries a token that
  * belongs to the incarnation and always comes with the same properties; no call starts after its deadline; a call
  * whose lease was lost is aborted through `signal`.
- * The provider's side: no call takes effect after its deadline; `delete` of what is gone succeeds; an error says
+ * The provider's side: no call takes effect after its deadline, nor after it has thrown an error without being aborted; `delete` of what is gone succeeds; an error says
  * whether trying again may help.
  */
 import type { z } from "zod";

@@ -19,6 +19,9 @@ const faultsPerRun = 4;
 /** How likely a fault is at one point where it can strike. */
 const faultChance = 0.04;
 
+/** How likely time passes although a call is in flight. */
+const slowCallChance = 0.1;
+
 /** Steps of one run, at most: far beyond what any scenario needs. */
 const stepsLimit = 200_000;
 
@@ -81,11 +84,26 @@ export class Explorer {
     const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
     const options = ready.length + this.#effects.length + deliverable;
     if (options === 0) return false;
+    if (this.#effects.length > 0 && (await this.#disturbCalls())) return true;
     const choice = this.#order.below(options);
     if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
     else if (choice < ready.length + this.#effects.length) this.#land(choice - ready.length);
     else this.#deliver(this.#order.below(deliverable));
     await this.simulation.quiesce();
+    return true;
+  }
+
+  /** A call in flight may lose its worker, or simply take long. */
+  async #disturbCalls(): Promise<boolean> {
+    const { life } = this.#order.pick(this.#effects);
+    if (!this.#isAway(life)) {
+      if (this.#strikes("crash")) this.simulation.crash(life, "during a call");
+      else if (this.#strikes("pause")) void this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
+    }
+    if (!this.#order.chance(slowCallChance)) return false;
+    const due = await this.nextDue();
+    if (due === undefined) return false;
+    await this.passTime(due);
     return true;
   }
 

@@ -9,6 +9,7 @@ import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { differenceOf, type Goals, type KnownGoal, referencesOf } from "./goals.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
+import type { PhysicalThing } from "./world.js";
 
 interface OpenCall {
   token: string;
@@ -71,10 +72,17 @@ export class Invariants implements Watcher {
 
   beforeRemoval(_call: CallContext, physicalId: string): void {
     for (const thing of this.#simulation.world.things.values()) {
-      if (thing.id !== physicalId && thing.refersTo.has(physicalId)) {
+      if (thing.id !== physicalId && thing.refersTo.has(physicalId) && !this.#isRetained(thing)) {
         this.#violate(2, `${physicalId} is deleted while ${thing.id}, which refers to it, still exists`);
       }
     }
+  }
+
+  /** Once its resource is gone, nobody looks after what a retained thing refers to. */
+  #isRetained({ stack, name }: PhysicalThing): boolean {
+    return this.#goals
+      .all(stack)
+      .some((goal) => goal.template.resources.get(name)?.deletionPolicy === "Retain");
   }
 
   /** 1. No two operations on one resource at once, unless a lease ran out under a paused or crashed worker. */

@@ -35,9 +35,15 @@ export class ScriptedDriver implements Driver {
     simulation.afterEffect = holds;
     try {
       await simulation.unpark();
+      let { progress } = simulation;
+      let since = simulation.now;
       while (!simulation.isParked && !(await holds())) {
         if ((await simulation.deliverNext()) !== undefined) continue;
-        if (!(await this.#letTimePass(simulation.now))) return false;
+        if (simulation.progress !== progress) {
+          progress = simulation.progress;
+          since = simulation.now;
+        }
+        if (!(await this.#letTimePass(since))) return false;
       }
       return true;
     } finally {

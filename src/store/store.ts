@@ -8,164 +8,25 @@
 import { Redis } from "ioredis";
 import { HomeostatError } from "../errors.js";
 import type { Limits } from "../limits.js";
+import { decodeMark, decodeOperation, decodeRings, pairs, unexpected } from "./decode.js";
 import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { ScriptRunner, type Value } from "./script.js";
+import type {
+  Begin,
+  BeginAnswer,
+  ClaimAnswer,
+  Commit,
+  CommitAnswer,
+  Facts,
+  IndexEntry,
+  OutboxEvent,
+  ResourceRecord,
+  Ring,
+  SweepAnswer,
+  Visit,
+} from "./types.js";
 
-/** Whom to notify: a ready node and the resource that stands for it. */
-export interface Ring {
-  traversal: number;
-  attempt: string;
-  /** Empty: only the resource's unfinished call is to be ended. */
-  node: string;
-  resource: string;
-  pool: string;
-}
-
-/** Where a visit stands: what every script of a visit is told. */
-export interface Visit extends Ring {
-  stack: string;
-}
-
-export type ResourceRecord = Readonly<Record<string, string>>;
-
-export type ClaimAnswer =
-  | { tag: "gone" | "ended" | "notReady" | "busy" }
-  | { tag: "moved"; resource: string }
-  | { tag: "again" | "waiting"; ms: number }
-  | { tag: "stale"; rings: Ring[] }
-  | { tag: "passing"; cursor: number }
-  | {
-      tag: "claimed";
-      current: boolean;
-      late: boolean;
-      /** The node's definition as the graph has it; empty when not current. */
-      node: string;
-      /** What the predecessors delivered, by node. */
-      arrivals: Map<string, string>;
-      /** The resource that stands for this name in the goal (cleanup nodes). */
-      standing: string;
-      record: ResourceRecord;
-    };
-
-export interface Commit {
-  holder: string;
-  /** Unique per decision: a repeated commit is recognised by it. */
-  commit: string;
-  mode: "decision" | "outcome";
-  effect:
-    | "keep"
-    | "hold"
-    | "intent"
-    | "done"
-    | "fail"
-    | "retry"
-    | "wait"
-    | "release"
-    | "replace"
-    | "adopt"
-    | "gone";
-  operation?: string;
-  fields?: Record<string, string>;
-  /** Resource ids; absent: unchanged. */
-  requires?: readonly string[];
-  index?: string;
-  next?: { resource: string; fields: Record<string, string>; index: string };
-  /** What successors get. */
-  value?: string;
-  callMs?: number;
-  delayMs?: number;
-  reason?: string;
-  event?: OutboxEvent;
-}
-
-export interface OutboxEvent {
-  id: string;
-  text: string;
-}
-
-export type CommitAnswer =
-  | { tag: "fenced" | "required" | "busy" }
-  | { tag: "handed"; thing: string }
-  | { tag: "stale"; rings: Ring[] }
-  | { tag: "ok"; milestone: boolean; more: boolean; rings: Ring[]; record: ResourceRecord };
-
-export interface Begin {
-  stack: string;
-  request: string;
-  kind: "create" | "update" | "rollback" | "delete" | "observe" | "cancel" | "stop";
-  /** The traversal that the caller expects to replace. */
-  expected?: number;
-  revision: string;
-  snapshot: string;
-  status: string;
-  action: string;
-  template: string;
-  timeoutMs?: number;
-  name: string;
-  options: string;
-  event: string;
-}
-
-export type BeginAnswer =
-  | { tag: "ok"; traversal: number; goal: string }
-  | { tag: "repeated" | "nothing" | "conflict"; traversal: number }
-  | { tag: "stale" | "missing" | "exists" | "void" };
-
-export type Facts =
-  | { tag: "missing" }
-  | {
-      tag: "ok";
-      revision: string;
-      snapshot: string;
-      traversal: number;
-      open: string;
-      updatesLeft: number;
-      cleanupsLeft: number;
-      why: string;
-      stuck: boolean;
-      unsettled: boolean;
-      /** The goal was reached: it is what a rollback goes to. */
-      inService: boolean;
-    };
-
-export type SweepAnswer =
-  | { tag: "moved"; traversal: number; attempt: string }
-  | { tag: "missing" }
-  | { tag: "purged"; name: string }
-  | {
-      tag: "ok";
-      begin: boolean;
-      timeout: boolean;
-      settle: boolean;
-      outbox: boolean;
-      garbage: boolean;
-      /** Undefined when nothing is unfinished. */
-      nextMs: number | undefined;
-      rings: Ring[];
-    };
-
-/** What a resource looks like from afar; kept small, because a new traversal reads all of them. */
-export interface IndexEntry {
-  name: string;
-  type: string;
-  state: string;
-  sequence: number;
-  /** Hash of the definition that it was last brought to. */
-  definition?: string;
-  /** What it required then, as id@output. */
-  inputs?: string[];
-  /** Ids that it requires now (R3). */
-  requires?: string[];
-  /** Hash of what dependents see of it. */
-  output?: string;
-  replacedBy?: string;
-  pool?: string;
-  physical?: boolean;
-  dirty?: boolean;
-  doomed?: boolean;
-  retain?: boolean;
-  intent?: string;
-}
+export type * from "./types.js";
 
 const defaultHintShards = 16;
 
@@ -286,9 +147,7 @@ export class Store {
     const [tag, milestone, rings] = await this.#run(
       "open",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys({ stack, traversal, attempt }),
         pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         garbage: this.keys.garbage(stack),
@@ -314,9 +173,7 @@ export class Store {
     const answer = await this.#run(
       "claim",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys({ stack, traversal, attempt }),
         resource: this.keys.resource(stack, resource),
         pending: this.keys.pending(stack),
         operations: this.keys.operations(stack),
@@ -332,7 +189,6 @@ export class Store {
         holder,
         leaseMs: this.#limits.leaseMs,
         graceMs: this.#limits.graceMs,
-        busyMs: this.#limits.busyMs,
       },
     );
     const [tag, first] = answer;
@@ -372,9 +228,7 @@ export class Store {
     const answer = await this.#run(
       "commit",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys({ stack, traversal, attempt }),
         resource: this.keys.resource(stack, resource),
         next: this.keys.resource(stack, next?.resource ?? resource),
         pending: this.keys.pending(stack),
@@ -404,6 +258,7 @@ export class Store {
         nextFields: JSON.stringify(Object.entries(next?.fields ?? {}).flat()),
         nextIndex: next?.index ?? "",
         value: commit.value ?? "",
+        handed: commit.handed ?? "",
         callMs: commit.callMs ?? 0,
         delayMs: Math.ceil(commit.delayMs ?? 0),
         reason: commit.reason ?? "",
@@ -443,9 +298,7 @@ export class Store {
     const [tag, more, rings] = await this.#run(
       "pass-on",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys(visit),
         pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
       },
@@ -468,9 +321,7 @@ export class Store {
     const [, stuck, rings] = await this.#run(
       "end",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys(visit),
         pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         outbox: this.keys.outbox(stack),
@@ -544,9 +395,7 @@ export class Store {
     const answer = await this.#run(
       "sweep",
       {
-        stack: this.keys.stack(stack),
-        graph: this.keys.graph(stack, traversal, attempt),
-        sync: this.keys.sync(stack, traversal),
+        ...this.#traversalKeys({ stack, traversal, attempt }),
         pending: this.keys.pending(stack),
         operations: this.keys.operations(stack),
         queue: this.keys.queue(stack, traversal, attempt),
@@ -866,6 +715,15 @@ export class Store {
     if (ids.length > 0) await this.#redis.hdel(this.keys.outbox(stack), ...ids);
   }
 
+  #traversalKeys(at: { stack: string; traversal: number | string; attempt: string }) {
+    const { stack, traversal, attempt } = at;
+    return {
+      stack: this.keys.stack(stack),
+      graph: this.keys.graph(stack, traversal, attempt),
+      sync: this.keys.sync(stack, traversal),
+    };
+  }
+
   async #run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
     return this.#runner.run(name, keys, args);
   }
@@ -882,34 +740,4 @@ export function connectRedis(url: string): Redis {
     enableAutoPipelining: true,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   });
-}
-
-function pairs(flat: unknown): [string, string][] {
-  const list = flat as string[];
-  const result: [string, string][] = [];
-  for (let i = 0; i + 1 < list.length; i += 2) result.push([list[i] ?? "", list[i + 1] ?? ""]);
-  return result;
-}
-
-function decodeRings(lines: unknown, traversal: number, attempt: string): Ring[] {
-  return ((lines ?? []) as string[]).map((line) => {
-    const [node = "", resource = "", pool = ""] = line.split("\n");
-    return { traversal, attempt, node, resource, pool };
-  });
-}
-
-function decodeMark(mark: unknown): Ring[] {
-  if (typeof mark !== "string" || mark === "") return [];
-  const [traversal = "", attempt = "", node = "", resource = "", pool = ""] = mark.split("\n");
-  return [{ traversal: Number(traversal), attempt, node, resource, pool }];
-}
-
-function decodeOperation(line: string, traversal: number, attempt: string): Ring {
-  const [resource = "", entry = ""] = line.split("\n");
-  const pool = entry === "" ? "default" : ((JSON.parse(entry) as IndexEntry).pool ?? "default");
-  return { traversal, attempt, node: "", resource, pool };
-}
-
-function unexpected(script: string, tag: unknown): Error {
-  return new HomeostatError("internal", `${script}.lua answered ${String(tag)}`);
 }

@@ -6,13 +6,34 @@ import type { Engine } from "./engine.js";
 import { indexEntry } from "./record.js";
 import type { VisitedResource } from "./visited-resource.js";
 
-export async function handOver(
+export function handOver(
   engine: Engine,
   visit: Visit,
   resource: VisitedResource,
   thing: Thing,
 ): Promise<void> {
-  const hidden = resource.field("triedHidden") !== "";
+  return record(engine, visit, resource, thing, visit.resource);
+}
+
+/** A thing that is one too many gets a record of its own, which deletes it. */
+export function giveAway(
+  engine: Engine,
+  visit: Visit,
+  resource: VisitedResource,
+  thing: Thing,
+): Promise<void> {
+  return record(engine, visit, resource, thing, engine.random.id());
+}
+
+async function record(
+  engine: Engine,
+  visit: Visit,
+  resource: VisitedResource,
+  thing: Thing,
+  to: string,
+): Promise<void> {
+  const secretive = (engine.types.get(resource.field("type"))?.hiddenAttributes.length ?? 0) > 0;
+  const hidden = secretive || resource.field("triedHidden") !== "" || resource.field("hidden") !== "";
   const name = resource.field("name");
   const type = resource.field("type");
   const pool = resource.field("pool");
@@ -40,7 +61,7 @@ export async function handOver(
   await engine.store.hint(visit.stack, 0);
   await engine.store.handOver(
     visit.stack,
-    visit.resource,
+    to,
     { physical: thing.physicalId, text: engine.sealing.sealIf(hidden, JSON.stringify(thing)) },
     {
       resource: engine.random.id(),

@@ -15,7 +15,14 @@ import type { VisitedResource } from "./visited-resource.js";
 export type Outcome =
   | { tag: "thing"; thing: Thing }
   | { tag: "removed" | "absent" | "notCalled" | "fenced" | "abandoned" }
-  | { tag: "failed"; retryable: boolean; effect: "none" | "unknown"; reason: string };
+  | {
+      tag: "failed";
+      retryable: boolean;
+      effect: "none" | "unknown";
+      reason: string;
+      /** It ended because it was aborted: what it had begun may still take effect. */
+      interrupted: boolean;
+    };
 
 export class ProviderCall {
   readonly #engine: Engine;
@@ -51,7 +58,7 @@ export class ProviderCall {
     const { clock, limits } = this.#engine;
     if (this.#type === undefined) {
       const reason = `no worker of this pool knows the type ${this.#resource.field("type")}`;
-      return { tag: "failed", retryable: false, effect: "none", reason };
+      return { tag: "failed", retryable: false, effect: "none", reason, interrupted: false };
     }
     if (this.#operation !== "find" && clock.monotonicMs() >= this.#readAt + this.deadlineMs) {
       return { tag: "notCalled" };
@@ -64,7 +71,7 @@ export class ProviderCall {
     const work = this.#invoke(abort.signal);
     const given = this.#guard(over.signal, abort, acknowledge);
     const outcome = await Promise.race([work, given]);
-    over.abort();
+    over.abort("over");
     if (outcome.tag === "abandoned" && this.#operation === "create") {
       work.then((late) => (late.tag === "thing" ? madeLate(late.thing) : undefined)).catch(() => {});
     }
@@ -144,6 +151,7 @@ export class ProviderCall {
         retryable: provider ? error.retryable : true,
         effect: provider ? error.effect : "unknown",
         reason: `${this.#operation}: ${messageOf(error)}`,
+        interrupted: signal.aborted,
       };
     }
   }

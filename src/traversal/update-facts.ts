@@ -37,7 +37,9 @@ export async function gatherUpdate(
 ): Promise<UpdateFacts> {
   const { definition } = goal.bound;
   const type = engine.types.get(definition.type);
-  if (type === undefined) throw new Error(`no worker of this pool knows the type ${definition.type}`);
+  if (type === undefined) {
+    throw new InvalidError([{ message: `the workers of this pool do not know the type ${definition.type}` }]);
+  }
   const ids = goal.dependencies.map(({ node, resource: fixed }) =>
     node === undefined ? (fixed ?? "") : (arrivals.get(node) ?? "").replace(/@.*$/, ""),
   );

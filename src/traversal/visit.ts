@@ -8,11 +8,11 @@
  */
 
 import type { ResourceEvent } from "../../machines/resource.js";
-import { messageOf } from "../errors.js";
+import { InvalidError, messageOf } from "../errors.js";
 import type { Thing } from "../providers/provider.js";
 import type { Commit, CommitAnswer, OutboxEvent, Ring, Visit } from "../store/store.js";
 import type { Engine, Milestone } from "./engine.js";
-import { handOver } from "./hand-over.js";
+import { giveAway, handOver } from "./hand-over.js";
 import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";
 import { type NodeGoal, readNodeGoal } from "./node-goal.js";
 import { type Outcome, ProviderCall } from "./provider-call.js";
@@ -75,6 +75,8 @@ class VisitRun {
   #update: UpdateFacts | undefined;
   #resource = new VisitedResource({});
   #operation = "none";
+  /** What was handed over and is taken into account by the next commit. */
+  #handed = "";
   #events: OutboxEvent[] = [];
   /** How many of them were sent off, and whether that went well. */
   #announcedEvents = 0;
@@ -129,10 +131,11 @@ class VisitRun {
     return this.#decide();
   }
 
-  #takeHandedOver(thing: string): Next | Promise<Next> {
+  async #takeHandedOver(text: string): Promise<Next> {
     const resource = this.#resource;
-    resource.recordThing(this.#engine, JSON.parse(this.#engine.sealing.open(thing)));
+    this.#handed = text;
     resource.set({ handed: "" });
+    resource.recordThing(this.#engine, this.#readThing(text));
     if (resource.state === "deleting" || resource.state === "deleted") {
       resource.set({ intent: "delete" });
       return { event: { type: "resume", late: true, cleanup: true, ...this.#provider().capabilities } };
@@ -140,6 +143,10 @@ class VisitRun {
     resource.keepTried();
     resource.step({ type: "handedOver" });
     return this.#again();
+  }
+
+  #readThing(text: string): Thing {
+    return JSON.parse(this.#engine.sealing.open(text)) as Thing;
   }
 
   #isCleanup(): boolean {
@@ -163,7 +170,8 @@ class VisitRun {
         this.#resource,
       );
     } catch (error) {
-      return { event: { type: "rejected", reason: messageOf(error) } };
+      if (!(error instanceof InvalidError)) throw error;
+      return { event: { type: "rejected", reason: error.message } };
     }
     return { event: { type: "visit.update", fit: this.#update.fit, ...capabilities } };
   }
@@ -250,7 +258,7 @@ class VisitRun {
   }
 
   /** A commit after which this visit does nothing more to its resource. */
-  async #end(commit: Omit<Commit, "holder" | "commit">): Promise<Next> {
+  async #end(commit: Omit<Commit, "holder" | "commit" | "handed">): Promise<Next> {
     if (commit.effect === "retry") await this.#engine.store.hint(this.#visit.stack, commit.delayMs ?? 0);
     await this.#reach("before-commit");
     const answer = await this.#commit(commit);
@@ -310,6 +318,7 @@ class VisitRun {
         return { verdict: "ack" };
       case "handed":
         this.#resource.undo();
+        if (answer.thing === "") return { verdict: "leave" };
         return this.#takeHandedOver(answer.thing);
       case "required":
         this.#resource.undo();
@@ -352,6 +361,7 @@ class VisitRun {
     await this.#publish([]);
     await this.#clearEvents();
     this.#visit = { ...this.#visit, resource };
+    this.#handed = "";
     this.#resource = new VisitedResource(record);
     this.#late = !(Number(record.deadline || 0) > 0);
     this.#update = undefined;
@@ -404,7 +414,8 @@ class VisitRun {
       case "failed": {
         const exhausted = resource.context.failures + 1 >= this.#engine.limits.attempts;
         const { capabilities } = this.#provider();
-        resource.set({ deadline: "" });
+        // What was cut short may still land until its deadline; a find says nothing about the call before it.
+        if (operation !== "find" && !outcome.interrupted) resource.set({ deadline: "" });
         return { event: { type: "failed", call, exhausted, ...outcome, ...capabilities } as ResourceEvent };
       }
       case "absent":
@@ -445,7 +456,20 @@ class VisitRun {
     return this.#conclude("find", outcome);
   }
 
-  async #commit(commit: Omit<Commit, "holder" | "commit">): Promise<CommitAnswer> {
+  async #commit(commit: Omit<Commit, "holder" | "commit" | "handed">): Promise<CommitAnswer> {
+    const answer = await this.#tryCommit(commit);
+    if (answer.tag !== "handed" || !this.#resource.isChanged("physical")) return answer;
+    // This visit made a thing itself: what was handed over besides is one too many.
+    const thing = this.#readThing(answer.thing);
+    if (thing.physicalId !== this.#resource.field("physical")) {
+      await giveAway(this.#engine, this.#visit, this.#resource, thing);
+    }
+    this.#handed = answer.thing;
+    this.#resource.set({ handed: "" });
+    return this.#commit(commit);
+  }
+
+  async #tryCommit(commit: Omit<Commit, "holder" | "commit" | "handed">): Promise<CommitAnswer> {
     const resource = this.#resource;
     this.#commits += 1;
     const event = this.#eventOf();
@@ -453,12 +477,14 @@ class VisitRun {
       ...commit,
       holder: this.#holder,
       commit: `${this.#holder}.${this.#commits}`,
+      handed: this.#handed,
       fields: resource.changes(),
       index: commit.effect === "gone" ? "" : resource.indexEntry(commit.requires),
       ...(event === undefined ? {} : { event }),
     });
     if (answer.tag === "ok" || (answer.tag === "stale" && commit.mode === "outcome")) {
       resource.committed(commit.requires);
+      this.#handed = "";
       if (event !== undefined) this.#events.push(event);
     }
     return answer;

@@ -37,6 +37,10 @@ export class VisitedResource {
     return this.#changes[name] ?? this.#record[name] ?? "";
   }
 
+  isChanged(name: string): boolean {
+    return name in this.#changes;
+  }
+
   set(fields: Fields): void {
     Object.assign(this.#changes, fields);
   }

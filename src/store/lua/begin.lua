@@ -12,7 +12,7 @@ local answered = redis.call('HGET', K.requests, A.request)
 if answered then return { 'repeated', answered } end
 
 local stack = redis.call('HMGET', K.stack, 'void', 'traversal', 'revision', 'goal', 'lastGood', 'base', 'updatesLeft',
-  'open', 'status', 'purged')
+  'open', 'status', 'purged', 'action')
 if stack[1] or (stack[10] and A.kind == 'create') then return { 'void' } end
 if A.kind == 'create' then
   if stack[2] then return { 'exists' } end
@@ -31,10 +31,13 @@ local failed = stack[9] == 'FAILED' or stack[9] == 'CANCELLED'
 local function remember(answer)
   redis.call('HSET', K.requests, A.request, answer)
   if redis.call('HLEN', K.requests) <= 500 then return end
-  local all = redis.call('HGETALL', K.requests)
+  local all, kept = redis.call('HGETALL', K.requests), 0
   for i = 1, #all, 2 do
-    if tonumber(all[i + 1]) < traversal - 250 then redis.call('HDEL', K.requests, all[i]) end
+    if tonumber(all[i + 1]) < traversal - 250 then redis.call('HDEL', K.requests, all[i]) else kept = kept + 1 end
   end
+  if kept <= 500 then return end
+  redis.call('DEL', K.requests)
+  redis.call('HSET', K.requests, A.request, answer)
 end
 
 local goal = current
@@ -43,7 +46,7 @@ if A.kind == 'create' or A.kind == 'update' then
 elseif A.kind == 'delete' then
   goal = 'empty'
 elseif A.kind == 'rollback' then
-  if current == lastGood and stack[7] == '0' and stack[8] ~= '' and not failed then
+  if current == lastGood and stack[11] ~= 'delete' and stack[7] == '0' and stack[8] ~= '' and not failed then
     remember(stack[2])
     return { 'nothing', stack[2] }
   end

@@ -1,7 +1,7 @@
 --[[
 Takes the right to act on a resource for one node, or for ending its unfinished call (CLAIM).
 KEYS   stack graph sync resource pending operations index
-ARGV   now traversal attempt node resource pool holder leaseMs graceMs busyMs
+ARGV   now traversal attempt node resource pool holder leaseMs graceMs
 RESULT gone | ended | notReady | moved resource | again ms | busy | waiting ms | stale mark
        | passing cursor value | claimed current late fence node arrivals standing record
 ATOMIC because who acts, under which traversal, and who must be told later are one decision (R8, R13): a mark set a moment
@@ -49,7 +49,7 @@ elseif record[1] ~= '' and tonumber(record[2]) > at then
   if current then
     redis.call('HSET', K.resource, 'mark',
       A.traversal .. '\n' .. A.attempt .. '\n' .. A.node .. '\n' .. A.pool)
-    redis.call('ZADD', K.pending, at + tonumber(A.busyMs), A.node)
+    redis.call('ZADD', K.pending, tonumber(record[2]) + tonumber(A.graceMs), A.node)
   end
   return { 'busy' }
 end

@@ -2,7 +2,7 @@
 Stores what the machine decided, or the outcome of a call, with everything that follows from it (COMMIT-DECISION, COMMIT-OUTCOME).
 KEYS   stack graph sync resource next pending operations index required garbage queue outbox
 ARGV   now traversal attempt node resource pool holder commit mode effect operation fields requires index nextResource nextFields
-       nextIndex value callMs delayMs reason leaseMs graceMs ringMs window eventId event
+       nextIndex value handed callMs delayMs reason leaseMs graceMs ringMs window eventId event
 RESULT fenced | stale mark | required | handed thing | busy
        | ok milestone more rings… mark record
 ATOMIC because a decision is checked against fence and traversal and an outcome against the fence (R9), an intent enters the
@@ -47,7 +47,10 @@ if A.mode == 'decision' and A.effect == 'intent' and A.operation == 'delete' and
     tonumber(redis.call('HGET', K.required, A.resource) or 0) > 0 then
   return { 'required' }
 end
-if A.effect == 'gone' and held[4] and held[4] ~= '' then return { 'handed', held[4] } end
+-- Whoever concludes anything about what exists must know what was handed over meanwhile (R10).
+if (held[4] or '') ~= A.handed and A.effect ~= 'release' then
+  return { 'handed', held[4] or '' }
+end
 
 if held[2] ~= A.commit then
   apply(K.resource, A.fields)

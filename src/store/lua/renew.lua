@@ -6,7 +6,7 @@ RESULT ok | fenced
 ATOMIC because a lease that somebody took must not come back (R9). A lease that ran out unnoticed is still valid.
 ]]
 --@include clock
-local held = redis.call('HMGET', K.resource, 'holder', 'intent', 'tombstone')
+local held = redis.call('HMGET', K.resource, 'holder', 'intent')
 if held[1] ~= A.holder then return { 'fenced' } end
 local at = now()
 local leaseEnd = at + tonumber(A.leaseMs)

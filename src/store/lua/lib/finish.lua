@@ -16,6 +16,7 @@ end
 
 -- isMilestone(): whether the stack's own machine has something to hear.
 local function isMilestone()
-  local left = redis.call('HMGET', K.stack, 'updatesLeft', 'cleanupsLeft')
-  return left[1] == '0'
+  local stack = redis.call('HMGET', K.stack, 'updatesLeft', 'cleanupsLeft', 'status', 'action')
+  if stack[1] ~= '0' then return false end
+  return stack[2] == '0' or (stack[3] == 'CONVERGING' and stack[4] ~= 'delete')
 end
