@@ -170,8 +170,12 @@ export const resourceMachine = setup({
     recordFailure: assign({
       failures: ({ context, event }) =>
         event.type === "failed" && event.retryable ? context.failures + 1 : 0,
-      unsure: ({ context, event }) => context.unsure && !(event.type === "failed" && event.effect === "none"),
       reason: ({ context, event }) => (event.type === "failed" ? event.reason : context.reason),
+    }),
+    /** A create that certainly changed nothing leaves what was unknown before it. */
+    recordNoEffect: assign({
+      unsure: ({ context, event }) =>
+        event.type === "failed" && event.effect === "none" ? context.unsureBefore : context.unsure,
     }),
     recordQuestion: assign({
       reason:
@@ -230,8 +234,8 @@ export const resourceMachine = setup({
         notCalled: { guard: "isThisCall", target: "retrying", actions: ["recordNotCalled", "again"] },
         failed: [
           { guard: "isUnknowable", target: "uncertain", actions: ["recordFailure", "recordQuestion", "ask"] },
-          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "retryLater"] },
-          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "endRetries", "fail"] },
+          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "recordNoEffect", "retryLater"] },
+          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "recordNoEffect", "endRetries", "fail"] },
         ],
         resume: [
           { guard: "isFindable", target: "uncertain", actions: ["countCall", "find"] },

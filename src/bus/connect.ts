@@ -96,6 +96,8 @@ export async function connectNats(given: NatsOptions, name: string): Promise<Nat
     servers: urls.map(serverOf),
     name,
     timeout: connectMs,
+    // Each publish would otherwise build errors with stack traces that nobody reads.
+    noAsyncTraces: true,
     maxReconnectAttempts: -1,
     reconnectTimeWait: reconnectWaitMs,
     reconnectJitter: reconnectJitterMs,

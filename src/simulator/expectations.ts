@@ -84,12 +84,12 @@ export class Expectations {
 
   #reality(expected: Expectation["reality"]): string | undefined {
     if (expected === undefined) return undefined;
-    const { document, given } = splitParameters(expected);
+    const document = documentOf(expected);
     const template =
       typeof document === "string"
         ? parseTemplate({ text: document, name: "reality", files: {} })
         : parseTemplateValue(document, "reality");
-    const parameters = parameterValues(template, given, { stackName: "", stackId: "" });
+    const parameters = parameterValues(template, {}, { stackName: "", stackId: "" });
     return differenceOf({ template, parameters }, [...this.#simulation.world.things.values()]);
   }
 
@@ -189,18 +189,16 @@ export class Expectations {
   }
 }
 
-function splitParameters(expected: NonNullable<Expectation["reality"]>): {
-  document: unknown;
-  given: Record<string, unknown>;
-} {
-  if (typeof expected === "string") return { document: expected, given: {} };
-  const { parameters, ...document } = expected;
-  const declares = Object.values(parameters ?? {}).some(
-    (value) => value !== null && typeof value === "object" && "type" in value,
-  );
-  // A template declares parameters under the same key under which an expectation gives their values.
-  const whole = { resources: {}, ...document };
-  return declares
-    ? { document: { ...whole, parameters }, given: {} }
-    : { document: whole, given: parameters ?? {} };
+/** An expectation gives values where a template declares: each value is its own declaration's default. */
+function documentOf(expected: NonNullable<Expectation["reality"]>): unknown {
+  if (typeof expected === "string") return expected;
+  const { parameters = {}, ...document } = expected;
+  const declared = Object.entries(parameters).map(([name, value]) => [name, declarationOf(value)]);
+  return { resources: {}, ...document, parameters: Object.fromEntries(declared) };
+}
+
+function declarationOf(value: unknown): unknown {
+  if (value !== null && typeof value === "object" && "type" in value) return value;
+  const types = { string: "string", number: "number", boolean: "boolean" } as Record<string, string>;
+  return { type: types[typeof value] ?? "json", default: value };
 }

@@ -1,5 +1,5 @@
 /** The goals of a run as the checkers know them: read from Redis the moment a traversal's number was raised. */
-import type { JsonObject } from "../json.js";
+import { canonicalJson, type JsonObject } from "../json.js";
 import type { Sealing } from "../store/sealing.js";
 import type { Store } from "../store/store.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
@@ -103,7 +103,9 @@ function resolve(
 function difference(wanted: JsonObject, found: JsonObject): string | undefined {
   const names = new Set([...Object.keys(wanted), ...Object.keys(found)]);
   for (const name of names) {
-    const [want, have] = [JSON.stringify(wanted[name]), JSON.stringify(found[name])];
+    const [want, have] = [wanted[name], found[name]].map((value) =>
+      value === undefined ? undefined : canonicalJson(value),
+    );
     if (want !== have) return `property ${name} is ${have ?? "absent"}, not ${want ?? "absent"}`;
   }
   return undefined;

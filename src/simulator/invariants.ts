@@ -3,7 +3,7 @@
  * what the engine says of itself. The numbers are those of the scenario documentation.
  */
 import type { Redis } from "ioredis";
-import type { JsonObject } from "../json.js";
+import { type JsonObject, jsonEqual } from "../json.js";
 import type { CallContext, Operation } from "../providers/provider.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
@@ -72,10 +72,21 @@ export class Invariants implements Watcher {
 
   beforeRemoval(_call: CallContext, physicalId: string): void {
     for (const thing of this.#simulation.world.things.values()) {
-      if (thing.id !== physicalId && thing.refersTo.has(physicalId) && !this.#isRetained(thing)) {
+      const refers = thing.id !== physicalId && thing.refersTo.has(physicalId);
+      if (refers && !this.#isRetained(thing) && !this.#isReleased(thing, physicalId)) {
         this.#violate(2, `${physicalId} is deleted while ${thing.id}, which refers to it, still exists`);
       }
     }
+  }
+
+  /** It is what the newest goal says, and that does not refer to the other any more: nothing had to be changed. */
+  #isReleased(thing: PhysicalThing, physicalId: string): boolean {
+    const goal = this.#goals.newest(thing.stack);
+    const definition = goal?.template.resources.get(thing.name);
+    const other = this.#simulation.world.things.get(physicalId);
+    if (goal === undefined || definition === undefined || other === undefined) return false;
+    if (definition.dependencies.includes(other.name)) return false;
+    return includes(thing.properties, literalProperties(goal, thing.name));
   }
 
   /** Once its resource is gone, nobody looks after what a retained thing refers to. */
@@ -98,7 +109,7 @@ export class Invariants implements Watcher {
   /** 3. What a resource requires under a traversal has reached that traversal's goal before it is touched. */
   async #checkPrerequisites(call: CallContext, life: Life): Promise<void> {
     const visit = life.delivery?.visit;
-    if (visit === undefined || visit.node === "") return;
+    if (visit === undefined || visit.node === "" || this.excuses.drifted) return;
     const goal = this.#goals.at(call.stack, visit.traversal);
     const record = await this.#simulation.store.stack(call.stack);
     if (goal === undefined || record?.traversal !== String(visit.traversal)) return;
@@ -224,7 +235,5 @@ function hasReference(value: unknown): boolean {
 }
 
 function includes(found: JsonObject, wanted: JsonObject): boolean {
-  return Object.entries(wanted).every(
-    ([name, value]) => JSON.stringify(found[name]) === JSON.stringify(value),
-  );
+  return Object.entries(wanted).every(([name, value]) => jsonEqual(found[name], value));
 }

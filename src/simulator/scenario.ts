@@ -61,23 +61,18 @@ const expectation = z.strictObject({
   gone: z.union([z.string(), z.array(z.string())]).optional(),
 });
 
-const interruption = z.union([
-  z.strictObject({
-    at: z.enum(beginPoints),
-    during: z.literal("begin"),
-    optional: z.boolean().default(false),
-  }),
-  z.strictObject({ at: z.enum(visitPoints), ...matching }),
-]);
-const pause = z.union([
-  z.strictObject({
-    at: z.enum(beginPoints),
-    during: z.literal("begin"),
-    for: durationMs,
-    optional: z.boolean().default(false),
-  }),
-  z.strictObject({ at: z.enum(visitPoints), for: durationMs, ...matching }),
-]);
+const duringBegin = {
+  at: z.enum(beginPoints),
+  during: z.literal("begin"),
+  optional: z.boolean().default(false),
+};
+const duringVisit = { at: z.enum(visitPoints), ...matching };
+
+/** Of a crash or a pause: which points there are depends on what is interrupted. */
+const interruptions = {
+  begin: { crash: z.strictObject(duringBegin), pause: z.strictObject({ ...duringBegin, for: durationMs }) },
+  visit: { crash: z.strictObject(duringVisit), pause: z.strictObject({ ...duringVisit, for: durationMs }) },
+};
 
 const stepSchemas = {
   create: z.strictObject({ stack: z.string(), template, parameters, options, error }),
@@ -102,13 +97,18 @@ const stepSchemas = {
   }),
   hold: z.strictObject(matching),
   release: z.strictObject({ resource: target.optional(), op: operation.optional() }),
-  crash: interruption,
-  pause,
-  drift: z.strictObject({
-    resource: target,
-    set: z.record(z.string(), z.unknown()).optional(),
-    missing: z.literal(true).optional(),
-  }),
+  crash: z.union([interruptions.begin.crash, interruptions.visit.crash]),
+  pause: z.union([interruptions.begin.pause, interruptions.visit.pause]),
+  drift: z
+    .strictObject({
+      resource: target,
+      set: z.record(z.string(), z.unknown()).optional(),
+      missing: z.literal(true).optional(),
+    })
+    .refine(
+      ({ set, missing }) => (set === undefined) !== (missing === undefined),
+      "give either set or missing: true",
+    ),
   duplicate: z.int().min(0),
   lose: z.int().min(0),
 } as const;
@@ -148,7 +148,7 @@ export function readScenario(file: string): Scenario {
 
 export function parseScenario(text: string, file: string): Scenario {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: true });
   const problems: Problem[] = document.errors.map((issue) => {
     const at = lines.linePos(issue.pos[0]);
     return { file, line: at.line, column: at.col, message: issue.message.split("\n")[0] ?? issue.message };
@@ -192,14 +192,18 @@ export function parseScenario(text: string, file: string): Scenario {
       refuse([...path, kind], `unknown step ${kind}; known are ${known}`);
       continue;
     }
-    const parsed = schema.safeParse(given[kind]);
+    const parsed = narrowed(kind, given[kind], schema).safeParse(given[kind]);
     if (!parsed.success) {
-      for (const issue of parsed.error.issues) refuse([...path, kind, ...issue.path], describe(issue));
+      for (const issue of parsed.error.issues) {
+        const key = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
+        refuse([...path, kind, ...issue.path, ...key], describe(issue));
+      }
       continue;
     }
     steps.push({ kind, line: locate([...path, kind]).line, with: parsed.data } as Step);
   }
   loadTemplates(steps, file, refuse);
+  refuseAmbiguousNames(steps, refuse);
   if (problems.length > 0) throw new InvalidError(problems);
   const { name, description, workers } = head.data;
   return { name, description, workers, file, steps };
@@ -228,6 +232,57 @@ function loadTemplates(
       step.with.reality = load(step.with.reality, ["steps", i, step.kind, "reality"]);
     }
   });
+}
+
+/** A bare name that several stacks of the file have could mean any of them. */
+function refuseAmbiguousNames(
+  steps: readonly Step[],
+  refuse: (path: readonly PropertyKey[], message: string) => void,
+): void {
+  const stacks = new Map<string, Set<string>>();
+  for (const step of steps) {
+    if (step.kind !== "create" && step.kind !== "update") continue;
+    for (const name of resourceNames(step.with.template)) {
+      stacks.set(name, (stacks.get(name) ?? new Set()).add(step.with.stack));
+    }
+  }
+  for (const [i, step] of steps.entries()) {
+    for (const { name, path } of bareNames(step)) {
+      const owners = stacks.get(name);
+      if (owners === undefined || owners.size < 2) continue;
+      const all = [...owners].join(", ");
+      refuse(
+        ["steps", i, step.kind, ...path],
+        `${name} is in the stacks ${all}: say which, as in stack/${name}`,
+      );
+    }
+  }
+}
+
+function resourceNames(template: unknown): string[] {
+  const document: unknown = typeof template === "string" ? parseDocument(template).toJS() : template;
+  const { resources } = (document ?? {}) as { resources?: unknown };
+  return resources !== null && typeof resources === "object" ? Object.keys(resources) : [];
+}
+
+function bareNames(step: Step): { name: string; path: string[] }[] {
+  const given = step.with as Record<string, unknown>;
+  const isExpectation = step.kind === "expect" || step.kind === "until";
+  const named = isExpectation
+    ? (["physical", "state", "calls", "same", "differs"] as const).flatMap((key) =>
+        Object.keys((given[key] as object | undefined) ?? {}).map((name) => ({ name, path: [key, name] })),
+      )
+    : typeof given === "object" && typeof given.resource === "string"
+      ? [{ name: given.resource, path: ["resource"] }]
+      : [];
+  return named.filter(({ name }) => !name.includes("/"));
+}
+
+/** The one of a step's shapes that its author meant, so that the message is about that one. */
+function narrowed(kind: string, given: unknown, schema: z.ZodType): z.ZodType {
+  if (kind !== "crash" && kind !== "pause") return schema;
+  const isBegin = given !== null && typeof given === "object" && "during" in given;
+  return interruptions[isBegin ? "begin" : "visit"][kind];
 }
 
 function describe(issue: z.core.$ZodIssue): string {

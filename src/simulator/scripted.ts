@@ -43,7 +43,7 @@ export class ScriptedDriver implements Driver {
           progress = simulation.progress;
           since = simulation.now;
         }
-        if (!(await this.#letTimePass(since))) return false;
+        if (!(await this.#letTimePass(since, false))) return false;
       }
       return true;
     } finally {
@@ -75,12 +75,12 @@ export class ScriptedDriver implements Driver {
   }
 
   /** To the next thing that falls due; false when there is none, or nothing has come of it for too long. */
-  async #letTimePass(since: number): Promise<boolean> {
+  async #letTimePass(since: number, visit = true): Promise<boolean> {
     const due = await this.#simulation.nextDue();
     if (due === undefined) return false;
     const patience = this.#simulation.held.length > 0 ? idleMs : hangMs;
-    if (due - since > patience) return false;
-    await this.#simulation.advanceTo(due);
+    if (due - since > patience && due > (await this.#simulation.lastTimeout())) return false;
+    await this.#simulation.advanceTo(due, visit);
     return true;
   }
 }

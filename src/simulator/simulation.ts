@@ -60,6 +60,7 @@ export interface Armed {
   op?: Op;
   forMs?: number;
   times: number;
+  reached: boolean;
   optional: boolean;
   retryable?: boolean;
   after?: boolean;
@@ -332,6 +333,7 @@ export class Simulation {
         kinds.includes(armed.kind) && (armed.stack === undefined || armed.stack === name) && fits(armed),
     );
     if (fault === undefined) return undefined;
+    fault.reached = true;
     fault.times -= 1;
     if (fault.times === 0) this.armed.splice(this.armed.indexOf(fault), 1);
     this.faults += 1;
@@ -416,7 +418,10 @@ export class Simulation {
     const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
     const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
-    const failure = new ProviderError(fail?.error ?? "", { retryable: fail?.retryable ?? false });
+    const failure = new ProviderError(fail?.error ?? "", {
+      retryable: fail?.retryable ?? false,
+      effect: fail?.after === true ? "unknown" : "none",
+    });
     if (fail !== undefined && fail.after !== true) throw failure;
     await this.gateOfEffect?.(life, call, operation);
     if (operation === "delete") this.#beforeRemoval(call);
@@ -576,6 +581,15 @@ export class Simulation {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
+  /** When the last of the stacks' own timeouts strikes; 0 when there is none. */
+  async lastTimeout(): Promise<number> {
+    const records = await Promise.all([...this.stackNames.keys()].map((stack) => this.store.stack(stack)));
+    return Math.max(
+      0,
+      ...records.map((record) => (record?.timeoutAt ? Number(record.timeoutAt) + this.limits.sweepMs : 0)),
+    );
+  }
+
   /** When the next timer of a process is due. */
   nextTimer(): number | undefined {
     return this.#timers.length === 0 ? undefined : Math.min(...this.#timers.map(({ at }) => at));
@@ -595,8 +609,8 @@ export class Simulation {
     if (nextMs === 0) this.startSweep();
   }
 
-  /** Lets time pass up to `end`, doing what falls due on the way. */
-  async advanceTo(end: number): Promise<void> {
+  /** Lets time pass up to `end`, doing what falls due on the way; `visit`: also what is delivered then. */
+  async advanceTo(end: number, visit = true): Promise<void> {
     for (;;) {
       const hints = await this.store.popDue(0, 0);
       const sweepAt = hints.nextMs === undefined ? Number.POSITIVE_INFINITY : this.now + hints.nextMs;
@@ -626,7 +640,7 @@ export class Simulation {
         this.startSweep();
         await this.quiesce();
       }
-      await this.drain();
+      if (visit) await this.drain();
     }
     this.now = Math.max(this.now, end);
   }

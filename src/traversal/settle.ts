@@ -25,7 +25,7 @@ export async function settleStack(
     const step = stackActor.step(facts.snapshot, {
       type: "progress",
       traversal,
-      updatesDone: facts.inService,
+      updatesDone: facts.inService && facts.updatesLeft === 0,
       allDone: facts.updatesLeft === 0 && facts.cleanupsLeft === 0,
       stuck: facts.stuck,
       reason: facts.why,

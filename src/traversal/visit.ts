@@ -40,10 +40,9 @@ export async function handleVisit(engine: Engine, visit: Visit, acknowledge: () 
       case "notReady":
       case "busy":
       case "waiting":
-        return "ack";
+        return leaveAlone(engine, at, []);
       case "stale":
-        await ringSafely(engine, at.stack, answer.rings);
-        return "ack";
+        return leaveAlone(engine, at, answer.rings);
       case "passing":
         return new VisitRun(engine, at, holder, acknowledge).passAgain(answer.cursor);
       case "claimed": {
@@ -52,6 +51,21 @@ export async function handleVisit(engine: Engine, visit: Visit, acknowledge: () 
       }
     }
   }
+}
+
+/** A visit with nothing to do but to ring for somebody. */
+async function leaveAlone(engine: Engine, visit: Visit, rings: readonly Ring[]): Promise<Verdict> {
+  const context = { stack: visit.stack, resource: nameIn(visit), operation: "none" };
+  await engine.trace.reach("before-publish", context);
+  await ringSafely(engine, visit.stack, rings);
+  await engine.trace.reach("after-publish", context);
+  await engine.trace.reach("before-ack", context);
+  return "ack";
+}
+
+/** The resource's name as far as the delivery tells it. */
+function nameIn(visit: Visit): string {
+  return visit.node.startsWith("u:") ? visit.node.slice(2) : "";
 }
 
 /** The states of which a reason says something; in others it is what went wrong before. */
@@ -545,7 +559,7 @@ class VisitRun {
   #reach(milestone: Milestone): Promise<void> | undefined {
     return this.#engine.trace.reach(milestone, {
       stack: this.#visit.stack,
-      resource: this.#resource.field("name"),
+      resource: this.#resource.field("name") || nameIn(this.#visit),
       operation: this.#operation,
     });
   }

@@ -14,7 +14,9 @@ fields, nextFields: JSON lists of name, value, …; requires: resource ids, one 
 ]]
 --@include clock ring admit pass finish
 local held = redis.call('HMGET', K.resource, 'holder', 'commit', 'requires', 'handed', 'name')
-if held[1] ~= A.holder then return { 'fenced' } end
+-- A commit that let go and whose reply was lost comes again (R18): nobody has taken the lease since.
+local repeated = held[2] == A.commit
+if held[1] ~= A.holder and not (repeated and held[1] == '') then return { 'fenced' } end
 local at = now()
 local current = A.node ~= '' and isCurrent()
 
@@ -48,11 +50,11 @@ if A.mode == 'decision' and A.effect == 'intent' and A.operation == 'delete' and
   return { 'required' }
 end
 -- Whoever concludes anything about what exists must know what was handed over meanwhile (R10).
-if (held[4] or '') ~= A.handed and A.effect ~= 'release' then
+if not repeated and (held[4] or '') ~= A.handed and A.effect ~= 'release' then
   return { 'handed', held[4] or '' }
 end
 
-if held[2] ~= A.commit then
+if not repeated then
   apply(K.resource, A.fields)
   require(A.requires)
   redis.call('HSET', K.resource, 'commit', A.commit)
@@ -90,10 +92,9 @@ elseif effect == 'gone' then
   mark = letGo()
   if not newest then redis.call('DEL', K.resource) end
 elseif effect == 'fail' then
-  redis.call('HSET', K.sync, 'f:' .. A.node, '1')
   redis.call('ZREM', K.pending, A.node)
-  local failures = redis.call('HINCRBY', K.sync, 'failures', 1)
-  if failures <= 10 then
+  local first = redis.call('HSETNX', K.sync, 'f:' .. A.node, '1') == 1
+  if first and redis.call('HINCRBY', K.sync, 'failures', 1) <= 10 then
     local why = redis.call('HGET', K.stack, 'why') or ''
     redis.call('HSET', K.stack, 'why', why .. (why == '' and '' or '\n') .. held[5] .. ': ' .. A.reason)
   end
