@@ -234,8 +234,16 @@ export const resourceMachine = setup({
         notCalled: { guard: "isThisCall", target: "retrying", actions: ["recordNotCalled", "again"] },
         failed: [
           { guard: "isUnknowable", target: "uncertain", actions: ["recordFailure", "recordQuestion", "ask"] },
-          { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "recordNoEffect", "retryLater"] },
-          { guard: "isThisCall", target: "failed", actions: ["recordFailure", "recordNoEffect", "endRetries", "fail"] },
+          {
+            guard: "isRetryable",
+            target: "retrying",
+            actions: ["recordFailure", "recordNoEffect", "retryLater"],
+          },
+          {
+            guard: "isThisCall",
+            target: "failed",
+            actions: ["recordFailure", "recordNoEffect", "endRetries", "fail"],
+          },
         ],
         resume: [
           { guard: "isFindable", target: "uncertain", actions: ["countCall", "find"] },

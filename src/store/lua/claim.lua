@@ -84,9 +84,18 @@ end
 local node, arrivals, standing = '', {}, ''
 if current then
   node = redis.call('HGET', K.graph, 'j:' .. A.node) or ''
+  local predecessors, fields = {}, {}
   for predecessor in (redis.call('HGET', K.graph, 'p:' .. A.node) or ''):gmatch('[^\n]+') do
-    arrivals[#arrivals + 1] = predecessor
-    arrivals[#arrivals + 1] = redis.call('HGET', K.sync, A.node .. '\n' .. predecessor) or ''
+    predecessors[#predecessors + 1] = predecessor
+    fields[#fields + 1] = A.node .. '\n' .. predecessor
+  end
+  for first = 1, #fields, 1000 do
+    local last = math.min(first + 999, #fields)
+    local values = redis.call('HMGET', K.sync, unpack(fields, first, last))
+    for i = first, last do
+      arrivals[#arrivals + 1] = predecessors[i]
+      arrivals[#arrivals + 1] = values[i - first + 1] or ''
+    end
   end
   local by = redis.call('HGET', K.graph, 'w:' .. A.node)
   if by then

@@ -25,17 +25,40 @@ local function letGo()
   return ringOfMark() or ''
 end
 
+-- Many at a time: a resource may require thousands.
+local function count(ids, by)
+  for first = 1, #ids, 1000 do
+    local last = math.min(first + 999, #ids)
+    local counts = redis.call('HMGET', K.required, unpack(ids, first, last))
+    local set, drop = {}, {}
+    for i = first, last do
+      local total = tonumber(counts[i - first + 1] or 0) + by
+      if total > 0 then
+        set[#set + 1] = ids[i]
+        set[#set + 1] = total
+      else
+        drop[#drop + 1] = ids[i]
+      end
+    end
+    if #set > 0 then redis.call('HSET', K.required, unpack(set)) end
+    if #drop > 0 then redis.call('HDEL', K.required, unpack(drop)) end
+  end
+end
+
 local function require(resources)
   if resources == '=' then return end
   local wanted, had = {}, {}
   for id in resources:gmatch('[^\n]+') do wanted[id] = true end
   for id in (held[3] or ''):gmatch('[^\n]+') do had[id] = true end
+  local more, less = {}, {}
   for id in pairs(wanted) do
-    if not had[id] then redis.call('HINCRBY', K.required, id, 1) end
+    if not had[id] then more[#more + 1] = id end
   end
   for id in pairs(had) do
-    if not wanted[id] and redis.call('HINCRBY', K.required, id, -1) <= 0 then redis.call('HDEL', K.required, id) end
+    if not wanted[id] then less[#less + 1] = id end
   end
+  count(more, 1)
+  count(less, -1)
   redis.call('HSET', K.resource, 'requires', resources)
 end
 

@@ -2,13 +2,17 @@
 Opens a traversal with one attempt's graph: the one switch that several preparers race for (OPEN).
 KEYS   stack graph sync pending queue garbage
 ARGV   now traversal attempt updates cleanups ready window ringMs
-RESULT ok milestone rings… | stale | repeated
+RESULT ok milestone rings… | repeated milestone rings… | stale
 ATOMIC because the graph, the counters and the first ready nodes must be one and the same attempt's (R8, R17).
 ]]
 --@include clock ring admit pass finish
 local stack = redis.call('HMGET', K.stack, 'traversal', 'open')
 if stack[1] ~= A.traversal then return { 'stale' } end
-if stack[2] == A.attempt then return { 'repeated' } end
+if stack[2] == A.attempt then
+  local pending = {}
+  for _, node in ipairs(redis.call('ZRANGE', K.pending, 0, -1)) do pending[#pending + 1] = ringOf(node) end
+  return { 'repeated', isMilestone() and '1' or '', pending }
+end
 if stack[2] ~= '' then return { 'stale' } end
 local at = now()
 redis.call('HSET', K.stack, 'open', A.attempt, 'begin', '', 'updatesLeft', A.updates, 'cleanupsLeft', A.cleanups,

@@ -6,7 +6,10 @@ RESULT ok | stale
 ATOMIC because a status belongs to one traversal and one revision: a newer goal's must not be overwritten (R9).
 ]]
 --@include clock
-local stack = redis.call('HMGET', K.stack, 'traversal', 'revision')
+local stack = redis.call('HMGET', K.stack, 'traversal', 'revision', 'snapshot')
+if stack[1] == A.traversal and tonumber(stack[2]) == tonumber(A.revision) + 1 and stack[3] == A.snapshot then
+  return { 'ok' }
+end
 if stack[1] ~= A.traversal or stack[2] ~= A.revision then return { 'stale' } end
 redis.call('HSET', K.stack, 'snapshot', A.snapshot, 'status', A.status, 'updatedAt', now())
 redis.call('HINCRBY', K.stack, 'revision', 1)

@@ -1,0 +1,268 @@
+/**
+ * Theory: a checker that never fires proves nothing. Each invariant is broken on purpose, by an engine with a planted
+ * fault or by a world or Redis made wrong by hand, and must say so; the same run left alone must not.
+ */
+import { describe, expect, test } from "vitest";
+import type { Simulation } from "../../src/simulator/simulation.js";
+import { stackNamed, type Tampering, withScripts } from "./run-text.js";
+
+const pair = `
+  - create:
+      stack: foo
+      template:
+        resources:
+          B: {type: Sim::Resource, depends_on: A}
+          A: {type: Sim::Resource, properties: {a: 1}}`;
+
+const made = `${pair}\n  - settle: true`;
+
+/** Whoever claims finds every lease run out. */
+const endLeases: Tampering["plant"] = (simulation, redis) => {
+  const { store } = simulation;
+  const claim = store.claim.bind(store);
+  store.claim = async (visit, holder) => {
+    const key = store.keys.resource(visit.stack, visit.resource);
+    if ((await redis.exists(key)) === 1) await redis.hset(key, "until", 0);
+    return claim(visit, holder);
+  };
+};
+
+/** What a resource requires is never recorded. */
+const forgetRequires: Tampering["plant"] = ({ store }) => {
+  const commit = store.commit.bind(store);
+  store.commit = (visit, given) =>
+    commit(visit, {
+      ...given,
+      ...(given.requires === undefined ? {} : { requires: [] }),
+      index: (given.index ?? "").replace(/"requires":\[[^\]]*\],?/, ""),
+    });
+};
+
+/** B is ready at once, whatever it depends on. */
+const hurryB: Tampering["plant"] = ({ store }) => {
+  const writeGraph = store.writeGraph.bind(store);
+  store.writeGraph = (stack, traversal, attempt, fields, ready) =>
+    writeGraph(stack, traversal, attempt, fields, [0, "u:B", ...ready]);
+};
+
+/** The provider cannot find what it made. */
+const blind: Tampering["plant"] = ({ world }) => {
+  world.findByToken = async () => undefined;
+};
+
+const twoDeliveries = `
+  - hold: {resource: A, op: create}
+  - duplicate: 1
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
+  - visits: 2
+  - release: {resource: A}
+  - settle: true`;
+
+const madeTwice = `
+  - crash: {at: after-call, resource: A, op: create}
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
+  - settle: true`;
+
+const leftover =
+  (suffix: string): Tampering["settled"] =>
+  async (simulation, redis) => {
+    await redis.set(simulation.store.keys.of(stackNamed(simulation, "foo"), suffix), "x");
+  };
+
+const ofResourceA =
+  (field: string, value: (simulation: Simulation) => string | number): Tampering["settled"] =>
+  async (simulation, redis) => {
+    const stack = stackNamed(simulation, "foo");
+    for (const [id, entry] of await simulation.store.index(stack)) {
+      if (entry.name === "A")
+        await redis.hset(simulation.store.keys.resource(stack, id), field, value(simulation));
+    }
+  };
+
+const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] = [
+  {
+    title: "1 two operations on one resource overlap",
+    says: /^invariant 1: find of A starts while create is in progress$/,
+    steps: twoDeliveries,
+    wrong: { plant: endLeases },
+  },
+  {
+    title: "2 what something still refers to is deleted",
+    says: /^invariant 2: A-\d is deleted while B-\d, which refers to it, still exists$/,
+    steps: `${made}\n  - delete: {stack: foo}\n  - settle: true`,
+    wrong: {
+      plant: (simulation, redis) => {
+        forgetRequires(simulation, redis);
+      },
+    },
+  },
+  {
+    title: "3 a create starts before what it requires",
+    says: /^invariant 3: B is touched before A has reached the goal 1$/,
+    steps: made,
+    wrong: { plant: hurryB },
+  },
+  {
+    title: "4 a thing is leaked",
+    says: /^invariant 4: stack foo is COMPLETE, but there are 2 A, not 1$/,
+    steps: made,
+    wrong: {
+      settled: ({ world, ...simulation }) => {
+        const stack = stackNamed({ world, ...simulation } as Simulation, "foo");
+        const leak = { name: "A", properties: { a: 1 }, token: "?", stack, refersTo: new Set<string>() };
+        world.things.set("leak", { id: "leak", ...leak });
+      },
+    },
+  },
+  {
+    title: "4 a thing is lost",
+    says: /^invariant 4: stack foo is COMPLETE, but there are 0 A, not 1$/,
+    steps: made,
+    wrong: {
+      settled: ({ world }) => {
+        for (const [id, thing] of world.things) if (thing.name === "A") world.things.delete(id);
+      },
+    },
+  },
+  {
+    title: "4 a value is not the goal's",
+    says: /^invariant 4: stack foo is COMPLETE, but A: property a is 2, not 1$/,
+    steps: made,
+    wrong: {
+      settled: ({ world }) => {
+        for (const thing of world.things.values()) if (thing.name === "A") thing.properties = { a: 2 };
+      },
+    },
+  },
+  {
+    title: "4 a deleted stack leaves a thing",
+    says: /^invariant 4: stack foo is NOT_FOUND, but .* exists, but no A is wanted$/,
+    steps: `${made}\n  - delete: {stack: foo}\n  - settle: true`,
+    wrong: {
+      plant: ({ world }) => {
+        const remove = world.remove.bind(world);
+        world.remove = async (id) => (world.things.get(id)?.name === "A" ? undefined : remove(id));
+      },
+    },
+  },
+  ...(
+    [
+      ["a sync point", leftover("a:1"), /^invariant 5: left over in Redis: a:1$/],
+      ["a graph", leftover("n:1:x"), /^invariant 5: left over in Redis: n:1:x$/],
+      ["a tombstone", leftover("r:gone"), /^invariant 5: left over in Redis: r:gone$/],
+      ["a pending node", leftover("p"), /^invariant 5: left over in Redis: p$/],
+      ["an operation", leftover("o"), /^invariant 5: left over in Redis: o$/],
+      ["an event that was not sent", leftover("e"), /^invariant 5: left over in Redis: e$/],
+      ["an old template", leftover("t:old"), /^invariant 5: left over in Redis: t:old$/],
+      ["a lease", ofResourceA("until", ({ now }) => now + 1), /^invariant 5: A is still leased$/],
+      ["a mark", ofResourceA("mark", () => "1\nx\nu:A\ndefault"), /^invariant 5: A still has a mark$/],
+      ["an intent", ofResourceA("intent", () => "create"), /^invariant 5: A still has a intent$/],
+    ] as const
+  ).map(([what, settled, says]) => ({
+    title: `5 ${what} is left over`,
+    says,
+    steps: made,
+    wrong: { settled: settled as NonNullable<Tampering["settled"]> },
+  })),
+  {
+    title: "5 the status is not final",
+    says: /^invariant 5: nothing is left to do, and stack foo is IN_SERVICE$/,
+    steps: made,
+    wrong: {
+      settled: async (simulation, redis) => {
+        const key = simulation.store.keys.stack(stackNamed(simulation, "foo"));
+        await redis.hset(key, "status", "IN_SERVICE");
+      },
+    },
+  },
+  {
+    title: "5 a message is not acknowledged",
+    says: /^invariant 5: there are messages that nobody acknowledged$/,
+    steps: made,
+    wrong: {
+      settled: (simulation) => {
+        const visit = { stack: "s", traversal: 1, attempt: "x", node: "u:A", resource: "r", pool: "default" };
+        simulation.queue.push({ visit, acknowledged: false });
+      },
+    },
+  },
+  {
+    title: "6 visits are not bounded",
+    says: /^invariant 6: 5000 visits for \d+ nodes and 0 faults$/,
+    steps: made,
+    wrong: {
+      settled: (simulation) => {
+        simulation.visits = 5000;
+      },
+    },
+  },
+  {
+    title: "7 a token makes two things",
+    says: /^invariant 7: the token \w+ has made 2 things$/,
+    steps: madeTwice,
+    wrong: { plant: blind },
+  },
+];
+
+describe("invariants", () => {
+  const scripts = withScripts();
+
+  for (const { title, says, steps, wrong } of cases) {
+    test(title, async () => {
+      const broken = await scripts.run(steps, wrong);
+      expect(broken.failure?.message).toMatch(says);
+      expect(broken.ok).toBe(false);
+      const whole = await scripts.run(steps);
+      expect(whole.failure, "the same run left alone").toBeUndefined();
+    });
+  }
+});
+
+/** Theory: a checker may also cry wolf. Each of these runs is as it should be. */
+describe("runs in which nothing is wrong", () => {
+  const scripts = withScripts();
+
+  const harmless: [title: string, steps: string][] = [
+    [
+      "2: what is left without its reference by an update that changes nothing else",
+      `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}, B: {type: Sim::Resource, depends_on: A}}}}
+  - settle: true
+  - update: {stack: foo, template: {resources: {B: {type: Sim::Resource}}}}
+  - settle: true
+  - expect: {status: {foo: COMPLETE}, total: 1}`,
+    ],
+    [
+      "3: what drifted unobserved is required by what is updated",
+      `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1}}, B: {type: Sim::Resource, depends_on: A, properties: {b: 1}}}}}
+  - settle: true
+  - drift: {resource: A, set: {a: 9}}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1}}, B: {type: Sim::Resource, depends_on: A, properties: {b: 2}}}}}
+  - settle: true
+  - expect: {status: {foo: COMPLETE}}`,
+    ],
+    [
+      "4: the keys of a map in another order",
+      `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {m: {a: 1, b: 2}}}}}}
+  - settle: true
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {m: {b: 2, a: 1}}}}}}
+  - settle: true
+  - expect: {status: {foo: COMPLETE}, calls: {A: {create: 1, update: 0}}}`,
+    ],
+    [
+      "1: a lease that runs out under a paused worker",
+      `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
+  - pause: {at: after-call, resource: A, op: create, for: 200s}
+  - settle: true
+  - expect: {status: {foo: COMPLETE}, total: 1}`,
+    ],
+  ];
+  for (const [title, steps] of harmless) {
+    test(title, async () => {
+      expect((await scripts.run(steps)).failure?.message).toBeUndefined();
+    });
+  }
+});
