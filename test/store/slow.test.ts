@@ -98,7 +98,7 @@ const shapes: [shape: string, act: (stack: Measured) => Promise<void>][] = [
       const arrived = before.slice(1).flatMap((node) => [`u:Z\n${node}`, `${node}@1`]);
       for (let at = 0; at < arrived.length; at += 1000)
         await stack.redis.hset(sync, ...arrived.slice(at, at + 1000));
-      await stack.redis.hset(sync, "n:u:Z", size - 1);
+      await stack.redis.hset(sync, "n:u:Z", before.length - 1);
       await stack.finish("u:N0", "u:N0");
       await stack.measure("arrival");
       await stack.claim("u:Z", "rz", "h");
