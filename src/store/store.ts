@@ -631,6 +631,10 @@ export class Store {
     await this.#redis.set(this.keys.template(stack, template), text, "PX", 3600_000, "NX");
   }
 
+  async dropTemplate(stack: string, template: string): Promise<void> {
+    await this.#redis.unlink(this.keys.template(stack, template));
+  }
+
   async readTemplate(stack: string, template: string): Promise<string | undefined> {
     return (await this.#redis.get(this.keys.template(stack, template))) ?? undefined;
   }

@@ -11,6 +11,9 @@ export interface GoalDocument {
 /** The goal of a stack that nobody gave a template, or that is to go. */
 export const emptyGoal = "empty";
 
+/** The goal that a stack is created with; its id is known, so that a create that never came can be cleared away. */
+export const firstGoal = "first";
+
 const emptyDocument: GoalDocument = {
   source: { text: "resources: {}", name: "empty", files: {} },
   parameters: { values: {}, hidden: [], given: [] },

@@ -6,7 +6,7 @@ import { stackActor } from "../actor/actor.js";
 import { HomeostatError } from "../errors.js";
 import type { BeginAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
-import { emptyGoal, type GoalDocument, writeGoal } from "./goal-document.js";
+import { emptyGoal, firstGoal, type GoalDocument, writeGoal } from "./goal-document.js";
 import type { LifecycleEvent } from "./lifecycle-event.js";
 
 export interface GoalOptions {
@@ -43,7 +43,7 @@ export interface GoalSet {
 export async function setGoal(engine: Engine, request: GoalRequest): Promise<GoalSet> {
   const { store } = engine;
   const { stack, kind, name } = request;
-  const template = `g${engine.sealing.fingerprint(request.request)}`;
+  const template = kind === "create" ? firstGoal : `g${engine.sealing.fingerprint(request.request)}`;
   if (request.goal !== undefined) await writeGoal(engine, stack, template, request.goal);
   for (;;) {
     const record = kind === "create" ? undefined : await store.stack(stack);
@@ -83,6 +83,7 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
       event: JSON.stringify(event),
     });
     if (kind === "create" && answer.tag === "ok") await store.forgetBirth(stack);
+    if (answer.tag === "void") await store.dropTemplate(stack, firstGoal);
     const set = await conclude(engine, request, answer);
     if (set !== undefined) return set;
   }

@@ -2,6 +2,7 @@
 import { messageOf } from "../errors.js";
 import { readHint, type SweepAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
+import { firstGoal } from "./goal-document.js";
 import { prepareTraversal } from "./prepare.js";
 import { flushOutbox, settleStack, timeOutStack } from "./settle.js";
 import { ringSafely } from "./visit.js";
@@ -39,7 +40,8 @@ async function sweepShard(engine: Engine, shard: number): Promise<number | undef
 
 /** A create that has not come by now must not come any more: its hint is about to go. */
 async function sweepBirth(engine: Engine, stack: string): Promise<undefined> {
-  if (!(await engine.store.void(stack))) await engine.store.hint(stack, 0);
+  if (await engine.store.void(stack)) await engine.store.dropTemplate(stack, firstGoal);
+  else await engine.store.hint(stack, 0);
 }
 
 /** In how many ms to look again; undefined when nothing is unfinished. */
