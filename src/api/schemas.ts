@@ -84,7 +84,7 @@ const stack = z.object({
 });
 
 const resource = z.object({
-  id: z.string().describe("Id of this incarnation."),
+  id: z.string().describe("Id of this incarnation; empty while it has none."),
   name: z.string(),
   type: z.string(),
   state: z

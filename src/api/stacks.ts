@@ -213,7 +213,7 @@ export class Stacks {
         current: newest.get(entry.name) === id && entry.state !== "replaced",
       };
     });
-    views.push(...(await this.#declared(stack, record, new Set(ids), newest)));
+    views.push(...this.#declared(record, goal, newest));
     const order = new Map(
       [...(goal === undefined ? [] : templateOf(goal).resources.keys())].map((name, i) => [name, i]),
     );
@@ -235,31 +235,25 @@ export class Stacks {
     }
   }
 
-  /** New resources that no visit has come to yet are in the graph alone. */
-  async #declared(
-    stack: string,
+  /** What the goal wants and no visit has come to yet has no record. */
+  #declared(
     record: ResourceRecord,
-    known: ReadonlySet<string>,
+    goal: GoalDocument | undefined,
     names: ReadonlyMap<string, string>,
-  ): Promise<ResourceView[]> {
-    if (!record.open || record.open === "-" || record.updatesLeft === "0") return [];
-    const nodes = await this.#engine.store.graph(stack, Number(record.traversal), record.open);
-    return [...nodes.values()].flatMap((about) => {
-      const [, id = "", name = "", type = ""] = about.split("\n");
-      if (known.has(id) || names.has(name)) return [];
-      const view: ResourceView = {
-        id,
-        name,
-        type,
-        state: "declared",
-        physicalId: null,
-        attributes: {},
-        requires: [],
-        reason: "",
-        current: true,
-      };
-      return [view];
-    });
+  ): ResourceView[] {
+    if (goal === undefined || record.action === "delete") return [];
+    const unmade = [...templateOf(goal).resources.values()].filter(({ name }) => !names.has(name));
+    return unmade.map(({ name, type }) => ({
+      id: "",
+      name,
+      type,
+      state: "declared",
+      physicalId: null,
+      attributes: {},
+      requires: [],
+      reason: "",
+      current: true,
+    }));
   }
 
   async #outputs(

@@ -1,4 +1,5 @@
 /** What people and programs are told at the end of a goal. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Reply, ResourceView, StackView } from "../api/schemas.js";
 import { HomeostatError } from "../errors.js";
 import type { Context } from "./context.js";
@@ -19,6 +20,8 @@ export interface GoalReport {
   lastSeen: StackView | undefined;
 }
 
+const goneWithinMs = 5_000;
+
 const gone = { resources: [] as ResourceView[], outputs: {} };
 
 /** The exit status. */
@@ -28,7 +31,8 @@ export async function reportGoal(
   end: Exclude<PursuitEnd, { tag: "interrupted" }>,
   report: GoalReport,
 ): Promise<number> {
-  const shown = await showIfThere(session, report.stack);
+  const goes = end.tag === "reached" && report.goal.kind === "delete";
+  const shown = await (goes ? showUntilGone : showIfThere)(session, report.stack);
   const { terminal } = context;
   if (terminal.json) terminal.data(shown ?? { stack: { ...report.lastSeen, status: "DELETED" }, ...gone });
   if (end.tag === "reached") {
@@ -38,6 +42,16 @@ export async function reportGoal(
   const { status, lines } = shortfall(end, report, shown);
   for (const line of lines) terminal.note(line);
   return status;
+}
+
+/** The last event comes a moment before the name is free. */
+async function showUntilGone(session: Session, stack: string): Promise<Reply<"show"> | undefined> {
+  const end = performance.now() + goneWithinMs;
+  for (;;) {
+    const shown = await showIfThere(session, stack);
+    if (shown === undefined || performance.now() > end) return shown;
+    await sleep(50);
+  }
 }
 
 async function showIfThere(session: Session, stack: string): Promise<Reply<"show"> | undefined> {

@@ -3,7 +3,7 @@ import type { Redis } from "ioredis";
 import { statusOfState } from "../../machines/stack.js";
 import { stackActor } from "../actor/actor.js";
 import { parameterValues, parseTemplate, parseTemplateValue } from "../template/template.js";
-import { differenceOf } from "./goals.js";
+import { differenceOf, type Goals } from "./goals.js";
 import type { Expectation } from "./scenario.js";
 import type { Op, Simulation } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
@@ -16,10 +16,12 @@ export class Expectations {
   atLeastCalls = false;
   readonly remembered = new Map<string, string>();
   readonly #simulation: Simulation;
+  readonly #goals: Goals;
   readonly #redis: Redis;
 
-  constructor(simulation: Simulation, redis: Redis) {
+  constructor(simulation: Simulation, goals: Goals, redis: Redis) {
     this.#simulation = simulation;
+    this.#goals = goals;
     this.#redis = redis;
   }
 
@@ -137,9 +139,8 @@ export class Expectations {
     const entries = [...(await store.index(stack)).values()].filter((entry) => entry.name === name);
     entries.sort((a, b) => b.sequence - a.sequence);
     if (entries[0] !== undefined) return entries[0].state;
-    if (!record.open) return undefined;
-    const graph = await store.graph(stack, Number(record.traversal), record.open);
-    return graph.has(`i:u:${name}`) ? "declared" : undefined;
+    const goal = record.action === "delete" ? undefined : await this.#goals.current(stack);
+    return goal?.template.resources.has(name) === true ? "declared" : undefined;
   }
 
   #calls(target: string, counts: Partial<Record<Op, number>>): string | undefined {

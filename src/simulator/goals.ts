@@ -40,6 +40,12 @@ export class Goals {
     return this.#goals.get(stack)?.find((goal) => goal.traversal === traversal);
   }
 
+  /** Reads the goal of the moment again. */
+  async current(stack: string): Promise<KnownGoal | undefined> {
+    await this.note(stack);
+    return this.newest(stack);
+  }
+
   newest(stack: string): KnownGoal | undefined {
     return this.#goals.get(stack)?.at(-1);
   }
@@ -81,6 +87,19 @@ export function differenceOf(
     if (problem !== undefined) return `${name}: ${problem}`;
   }
   return undefined;
+}
+
+/** Whether a thing is exactly what a goal says, with what it depends on as given. */
+export function isAsWanted(
+  goal: KnownGoal,
+  thing: PhysicalThing,
+  thingOf: (name: string) => PhysicalThing | undefined,
+): boolean {
+  const definition = goal.template.resources.get(thing.name);
+  if (definition === undefined || definition.dependencies.some((name) => thingOf(name) === undefined))
+    return false;
+  const wanted = resolve(goal, definition, thingOf);
+  return wanted !== undefined && difference(wanted, thing.properties) === undefined;
 }
 
 function resolve(

@@ -7,7 +7,7 @@ import { type JsonObject, jsonEqual } from "../json.js";
 import type { CallContext, Operation } from "../providers/provider.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
-import { differenceOf, type Goals, type KnownGoal, referencesOf } from "./goals.js";
+import { differenceOf, type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
@@ -79,14 +79,13 @@ export class Invariants implements Watcher {
     }
   }
 
-  /** It is what the newest goal says, and that does not refer to the other any more: nothing had to be changed. */
+  /** It is what the newest goal says without the other one: nothing about it had to be changed. */
   #isReleased(thing: PhysicalThing, physicalId: string): boolean {
     const goal = this.#goals.newest(thing.stack);
-    const definition = goal?.template.resources.get(thing.name);
-    const other = this.#simulation.world.things.get(physicalId);
-    if (goal === undefined || definition === undefined || other === undefined) return false;
-    if (definition.dependencies.includes(other.name)) return false;
-    return includes(thing.properties, literalProperties(goal, thing.name));
+    if (goal === undefined) return false;
+    const others = (name: string) =>
+      this.#simulation.world.named(name, thing.stack).findLast(({ id }) => id !== physicalId);
+    return isAsWanted(goal, thing, others);
   }
 
   /** Once its resource is gone, nobody looks after what a retained thing refers to. */

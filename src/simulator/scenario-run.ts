@@ -66,7 +66,7 @@ export class ScenarioRun {
     const goals = new Goals(this.simulation.store, this.simulation.sealing);
     this.#invariants = new Invariants(this.simulation, goals, redis);
     this.simulation.watch(this.#invariants);
-    this.#expectations = new Expectations(this.simulation, redis);
+    this.#expectations = new Expectations(this.simulation, goals, redis);
     this.#expectations.atLeastCalls = this.#driver.explores;
   }
 

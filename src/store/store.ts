@@ -670,25 +670,6 @@ export class Store {
     return entries;
   }
 
-  /** Fields of an opened graph. */
-  async graph(stack: string, traversal: number, attempt: string): Promise<Map<string, string>> {
-    const entries = new Map<string, string>();
-    let cursor = "0";
-    do {
-      const [next, fields] = await this.#redis.hscan(
-        this.keys.graph(stack, traversal, attempt),
-        cursor,
-        "MATCH",
-        "i:u:*",
-        "COUNT",
-        1000,
-      );
-      for (const [field, text] of pairs(fields)) entries.set(field, text);
-      cursor = next;
-    } while (cursor !== "0");
-    return entries;
-  }
-
   /** Removes what only traversals that are over needed. */
   async reap(stack: string, overNow?: number): Promise<void> {
     const over = overNow ?? (await this.#redis.hget(this.keys.stack(stack), "over"));

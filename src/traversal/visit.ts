@@ -430,7 +430,10 @@ class VisitRun {
         const { capabilities } = this.#provider();
         // What was cut short may still land until its deadline; a find says nothing about the call before it.
         if (operation !== "find" && !outcome.interrupted) resource.set({ deadline: "" });
-        return { event: { type: "failed", call, exhausted, ...outcome, ...capabilities } as ResourceEvent };
+        const reason = resource.masked(this.#engine, outcome.reason);
+        return {
+          event: { type: "failed", call, exhausted, ...outcome, reason, ...capabilities } as ResourceEvent,
+        };
       }
       case "absent":
         return { event: { type: "absent", call, late: this.#late } };

@@ -140,6 +140,11 @@ export class VisitedResource {
     });
   }
 
+  /** A reason as anybody may read it: without the values of hidden properties. */
+  masked(engine: Engine, text: string): string {
+    return this.#secrets(engine).reduce((masked, secret) => masked.replaceAll(secret, "(hidden)"), text);
+  }
+
   properties(engine: Engine): JsonObject {
     return readObject(engine.sealing, this.field("properties"));
   }

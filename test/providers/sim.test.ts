@@ -13,7 +13,7 @@ import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../src/json.js";
 import type { ResourceType } from "../../src/providers/provider.js";
 import { simResource } from "../../src/providers/sim/sim-resource.js";
-import { FolderWorld, folderSteering } from "../../src/providers/sim/world-folder.js";
+import { FolderWorld, folderSteering, ownFolderOf } from "../../src/providers/sim/world-folder.js";
 import { callOf, failureOfCall, startWorker, tempFolder, untilStopped } from "./harness.js";
 
 function openWorld(folder: string): ResourceType {
@@ -196,7 +196,7 @@ describe("Sim::Resource", () => {
     const type = simResource(world);
     const { physicalId } = await type.create(callOf(), {});
     const file = join(folder, `${physicalId}.json`);
-    const drafts = join(folder, ".homeostat", "drafts", physicalId);
+    const drafts = join(ownFolderOf(folder), "drafts", physicalId);
     mkdirSync(drafts, { recursive: true });
     writeFileSync(join(drafts, "draft"), readFileSync(file));
     const { unlink } = fs;

@@ -20,7 +20,7 @@ import {
   unlink,
   writeFile,
 } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { JsonObject } from "../../json.js";
 import { errno, ignoreMissing } from "../../servers/folder-lock.js";
@@ -45,6 +45,11 @@ const thingSchema = z.object({
   token: z.string(),
 });
 
+export function ownFolderOf(folder: string): string {
+  const path = resolve(folder);
+  return join(dirname(path), `.${basename(path)}.homeostat`);
+}
+
 export class FolderWorld implements SimWorld {
   readonly #things: string;
   readonly #tokens: string;
@@ -53,7 +58,8 @@ export class FolderWorld implements SimWorld {
 
   constructor(folder: string) {
     this.#things = folder;
-    const own = join(folder, ".homeostat");
+    // Beside the folder, so that it holds the things and nothing else.
+    const own = ownFolderOf(folder);
     this.#tokens = join(own, "tokens");
     this.#drafts = join(own, "drafts");
     this.#failures = join(own, "failures");
