@@ -190,6 +190,12 @@ describe("Sim::Resource", () => {
     }
   });
 
+  it("makes its folder, and puts nothing but things in it", async () => {
+    const folder = join(tempFolder(), "not", "there", "yet");
+    const { physicalId } = await simResource(new FolderWorld(folder)).create(callOf(), { a: 1 });
+    expect(readdirSync(folder)).toEqual([`${physicalId}.json`]);
+  });
+
   it("removes also what an update moved in place in the middle of the delete", async () => {
     const folder = tempFolder();
     const world = new FolderWorld(folder);

@@ -146,6 +146,7 @@ export class FolderWorld implements SimWorld {
 
   async #draft(physicalId: string, thing: SimThing): Promise<string> {
     const folder = join(this.#drafts, fileSafe(physicalId));
+    await mkdir(this.#things, { recursive: true });
     await mkdir(folder, { recursive: true });
     const draft = join(folder, randomBytes(idBytes).toString("hex"));
     const { name, properties, token } = thing;
