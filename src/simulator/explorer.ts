@@ -84,7 +84,7 @@ export class Explorer {
     const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
     const options = ready.length + this.#effects.length + deliverable;
     if (options === 0) return false;
-    if (this.#effects.length > 0 && (await this.#disturbCalls())) return true;
+    if (this.#effects.length > 0 && (await this.#disturbCalls(ready.length === 0))) return true;
     const choice = this.#order.below(options);
     if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
     else if (choice < ready.length + this.#effects.length) this.#land(choice - ready.length);
@@ -93,14 +93,14 @@ export class Explorer {
     return true;
   }
 
-  /** A call in flight may lose its worker, or simply take long. */
-  async #disturbCalls(): Promise<boolean> {
+  /** A call in flight may lose its worker, or simply take long: then nobody who could go on is kept from it. */
+  async #disturbCalls(mayTakeLong: boolean): Promise<boolean> {
     const { life } = this.#order.pick(this.#effects);
     if (!this.#isAway(life)) {
       if (this.#strikes("crash")) this.simulation.crash(life, "during a call");
       else if (this.#strikes("pause")) void this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
     }
-    if (!this.#order.chance(slowCallChance)) return false;
+    if (!mayTakeLong || !this.#order.chance(slowCallChance)) return false;
     const due = await this.nextDue();
     if (due === undefined) return false;
     await this.passTime(due);

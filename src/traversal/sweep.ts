@@ -28,7 +28,6 @@ async function sweepShard(engine: Engine, shard: number): Promise<number | undef
     try {
       const nextMs = birth ? await sweepBirth(engine, stack) : await sweepStack(engine, stack);
       await engine.store.returnDue(hint, score, nextMs);
-      if (nextMs === undefined && !birth) await engine.store.forgetPurged(stack);
     } catch (error) {
       // The hint is held; the stack is looked at again when that runs out.
       engine.log.warn({ stack, error: messageOf(error) }, "could not look after a stack");
@@ -59,6 +58,7 @@ async function sweepStack(engine: Engine, stack: string): Promise<number | undef
         return undefined;
       case "purged":
         await engine.store.moveName(answer.name, stack, "");
+        await engine.store.forgetPurged(stack);
         return undefined;
       case "ok":
         await ringSafely(engine, stack, answer.rings);
