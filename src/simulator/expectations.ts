@@ -170,7 +170,7 @@ export class Expectations {
     for (const name of gone === undefined ? [] : [gone].flat()) {
       const ids = [...this.#simulation.stackNames].filter(([, other]) => other === name).map(([id]) => id);
       if ((await this.#stackId(name)) !== undefined) return `the name ${name} is still taken`;
-      const keys = await this.#redis.keys("*");
+      const keys = await this.#redis.keys(`${this.#simulation.store.keys.prefix}*`);
       const left = [];
       for (const key of keys.filter((key) => ids.some((id) => key.includes(`{${id}}`)))) {
         // The bar of an id that must not come to be any more expires by itself.

@@ -178,7 +178,7 @@ export class Invariants implements Watcher {
       for (const id of index.keys()) allowed.add(`r:${id}`);
       for (const goal of [record.goal, record.lastGood, record.base]) allowed.add(`t:${goal}`);
     }
-    const found = (await this.#redis.keys("*")).filter((key) => key.startsWith(prefix));
+    const found = await this.#redis.keys(`${prefix}*`);
     const extra = found.map((key) => key.slice(prefix.length)).filter((suffix) => !allowed.has(suffix));
     if (extra.length > 0) this.#violate(5, `left over in Redis: ${extra.sort().join(", ")}`);
     const records = await this.#simulation.store.resources(

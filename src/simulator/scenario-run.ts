@@ -59,9 +59,15 @@ export class ScenarioRun {
   readonly #deleted = new Set<string>();
   #requests = 0;
 
-  constructor(scenario: Scenario, redis: Redis, driverOf: (simulation: Simulation) => Driver) {
+  /** `prefix`: of the run's keys in Redis, none of which are there before or after. */
+  constructor(
+    scenario: Scenario,
+    redis: Redis,
+    driverOf: (simulation: Simulation) => Driver,
+    prefix = "hs:",
+  ) {
     this.#scenario = scenario;
-    this.simulation = new Simulation(redis);
+    this.simulation = new Simulation(redis, prefix);
     this.#driver = driverOf(this.simulation);
     const goals = new Goals(this.simulation.store, this.simulation.sealing);
     this.#invariants = new Invariants(this.simulation, goals, redis);

@@ -8,6 +8,7 @@ import { ExploringDriver } from "./exploring.js";
 import { readScenario, type Scenario } from "./scenario.js";
 import { type RunResult, ScenarioRun } from "./scenario-run.js";
 import { ScriptedDriver } from "./scripted.js";
+import type { Simulation } from "./simulation.js";
 
 export interface SimulateOptions {
   /** How many exploring runs; absent: one scripted run. */
@@ -125,21 +126,27 @@ async function script(scenario: Scenario, redis: Redis): Promise<Summary> {
   return { runs: 1, visits: result.visits, result };
 }
 
+/** Runs under way at once: while one waits for Redis another goes on. */
+const lanes = 8;
+
 /** Stops at the first seed that fails, and tries to show it with fewer faults. */
 async function explore(scenario: Scenario, redis: Redis, exploration: Exploration): Promise<Summary> {
-  let visits = 0;
-  let result: RunResult = { ok: true, visits: 0 };
-  for (let run = 0; run < exploration.runs; run += 1) {
-    const seed = exploration.seed + run;
-    const explored = await exploreOnce(scenario, redis, exploration, seed, new Set());
-    result = explored.result;
-    visits += result.visits;
-    if (!result.ok) {
-      const shrunk = await shrink(scenario, redis, exploration, seed, explored);
-      return { runs: run + 1, visits, seed, result: shrunk };
+  let [next, runs, visits] = [0, 0, 0];
+  const failures: { seed: number; explored: Explored }[] = [];
+  const lane = async (_: unknown, index: number) => {
+    while (next < exploration.runs && failures.length === 0) {
+      const seed = exploration.seed + next++;
+      const explored = await exploreOnce(scenario, redis, exploration, seed, new Set(), `lane${index}:`);
+      runs += 1;
+      visits += explored.result.visits;
+      if (!explored.result.ok) failures.push({ seed, explored });
     }
-  }
-  return { runs: exploration.runs, visits, result };
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  const [first] = failures.sort((a, b) => a.seed - b.seed);
+  if (first === undefined) return { runs, visits, result: { ok: true, visits } };
+  const { seed, explored } = first;
+  return { runs, visits, seed, result: await shrink(scenario, redis, exploration, seed, explored) };
 }
 
 interface Explored {
@@ -153,12 +160,14 @@ async function exploreOnce(
   { workers, faults }: Exploration,
   seed: number,
   spared: ReadonlySet<number>,
+  prefix?: string,
 ): Promise<Explored> {
   let explorer: Explorer | undefined;
-  const run = new ScenarioRun(scenario, redis, (simulation) => {
+  const driverOf = (simulation: Simulation) => {
     explorer = new Explorer(simulation, { seed, workers: workers ?? scenario.workers, faults, spared });
     return new ExploringDriver(simulation, explorer);
-  });
+  };
+  const run = new ScenarioRun(scenario, redis, driverOf, prefix);
   const result = await run.run();
   return { result, struck: explorer?.struck ?? 0 };
 }

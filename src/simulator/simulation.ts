@@ -103,7 +103,7 @@ export interface Watcher {
 export class Simulation {
   now = startMs;
   readonly world = new World();
-  readonly limits: Limits;
+  readonly limits: Limits = simulatedLimits;
   /** For checkers: reads Redis past all seams. */
   readonly store: Store;
   readonly sealing = new Sealing(Buffer.alloc(32, 7).toString("base64"));
@@ -139,11 +139,14 @@ export class Simulation {
   #sweeper: Life | undefined;
   readonly #paused: Life[] = [];
   #problem: Error | undefined;
+  /** When the first hint falls due, read from Redis; undefined: not known since somebody called the store. */
+  #hintDue: { at: number | undefined } | undefined;
+  #whenIdle: (() => void) | undefined;
 
-  constructor(redis: Redis, limits: Partial<Limits> = {}) {
+  /** `prefix`: of its keys, so that several runs can share a server. */
+  constructor(redis: Redis, prefix: string) {
     this.#redis = redis;
-    this.limits = { ...simulatedLimits, ...limits };
-    this.store = new Store(redis, this.limits, { now: () => this.now, hintShards: 1 });
+    this.store = new Store(redis, this.limits, { prefix, now: () => this.now, hintShards: 1 });
   }
 
   watch(watcher: Watcher): void {
@@ -243,8 +246,13 @@ export class Simulation {
     try {
       return await action();
     } finally {
-      this.#outstanding -= 1;
+      this.#settled();
     }
+  }
+
+  #settled(): void {
+    this.#outstanding -= 1;
+    if (this.#outstanding === 0) this.#whenIdle?.();
   }
 
   async #seam<T>(life: Life, label: string, action: () => Promise<T>): Promise<T> {
@@ -255,7 +263,8 @@ export class Simulation {
     try {
       result = await action();
     } finally {
-      this.#outstanding -= 1;
+      this.#hintDue = undefined;
+      this.#settled();
     }
     if (passage?.crashAfter === true) this.crash(life, `after ${label}`);
     return life.dead ? forever() : result;
@@ -477,8 +486,13 @@ export class Simulation {
 
   /** Until nothing is under way any more. */
   async quiesce(): Promise<void> {
-    do await new Promise((resolve) => setImmediate(resolve));
-    while (this.#outstanding > 0);
+    for (;;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#outstanding === 0) break;
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
     this.check();
   }
 
@@ -574,11 +588,20 @@ export class Simulation {
 
   /** When the next thing falls due, undefined when nothing will. Timers of processes are no reason to wait. */
   async nextDue(): Promise<number | undefined> {
-    const hints = await this.store.popDue(0, 0);
+    const hintDue = await this.#nextHint();
     const times = this.delayed.map(({ at }) => at);
-    if (hints.nextMs !== undefined) times.push(this.now + hints.nextMs);
+    if (hintDue !== undefined) times.push(hintDue);
     for (const life of this.#paused) if (life.pausedUntil > this.now) times.push(life.pausedUntil);
     return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  async #nextHint(): Promise<number | undefined> {
+    if (this.#hintDue === undefined) {
+      const { nextMs } = await this.store.popDue(0, 0);
+      this.#hintDue = { at: nextMs === undefined ? undefined : this.now + nextMs };
+    }
+    const { at } = this.#hintDue;
+    return at === undefined ? undefined : Math.max(at, this.now);
   }
 
   /** When the last of the stacks' own timeouts strikes; 0 when there is none. */
@@ -605,15 +628,13 @@ export class Simulation {
       this.delayed.splice(this.delayed.indexOf(delayed), 1);
       this.queue.push(delayed.delivery);
     }
-    const { nextMs } = await this.store.popDue(0, 0);
-    if (nextMs === 0) this.startSweep();
+    if ((await this.#nextHint()) === this.now) this.startSweep();
   }
 
   /** Lets time pass up to `end`, doing what falls due on the way; `visit`: also what is delivered then. */
   async advanceTo(end: number, visit = true): Promise<void> {
     for (;;) {
-      const hints = await this.store.popDue(0, 0);
-      const sweepAt = hints.nextMs === undefined ? Number.POSITIVE_INFINITY : this.now + hints.nextMs;
+      const sweepAt = (await this.#nextHint()) ?? Number.POSITIVE_INFINITY;
       const timer = this.#timers.reduce<Timer | undefined>(
         (first, other) => (first === undefined || other.at < first.at ? other : first),
         undefined,
@@ -656,7 +677,8 @@ export class Simulation {
 
   /** Removes every key of the run. */
   async clear(): Promise<void> {
-    await this.#redis.flushdb();
+    const keys = await this.#redis.keys(`${this.store.keys.prefix}*`);
+    if (keys.length > 0) await this.#redis.unlink(keys);
   }
 }
 

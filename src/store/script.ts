@@ -58,15 +58,27 @@ type Command = (...values: Value[]) => Promise<unknown>;
 
 /** The scripts as commands of one connection. */
 export class ScriptRunner {
+  static readonly #runners = new WeakMap<Redis, ScriptRunner>();
+  static #loaded: ReadonlyMap<string, Script> | undefined;
   readonly #scripts: ReadonlyMap<string, Script>;
   readonly #redis: Redis;
 
-  constructor(redis: Redis, scripts: ReadonlyMap<string, Script> = loadScripts()) {
+  private constructor(redis: Redis, scripts: ReadonlyMap<string, Script>) {
     this.#redis = redis;
     this.#scripts = scripts;
     for (const script of scripts.values()) {
       redis.defineCommand(commandName(script.name), { numberOfKeys: script.keys.length, lua: script.text });
     }
+  }
+
+  /** The one of this connection: defining the commands anew would cost more than most runs of them. */
+  static of(redis: Redis): ScriptRunner {
+    const known = ScriptRunner.#runners.get(redis);
+    if (known !== undefined) return known;
+    ScriptRunner.#loaded ??= loadScripts();
+    const runner = new ScriptRunner(redis, ScriptRunner.#loaded);
+    ScriptRunner.#runners.set(redis, runner);
+    return runner;
   }
 
   /** @throws Error when keys or arguments are not the header's. */

@@ -7,6 +7,8 @@
  */
 import {
   type Alias,
+  Composer,
+  CST,
   type Document,
   isAlias,
   isMap,
@@ -17,10 +19,9 @@ import {
   LineCounter,
   type Node,
   type Pair,
-  parseDocument,
+  Parser,
   type Scalar,
   visit,
-  type YAMLError,
   type YAMLMap,
 } from "yaml";
 import { InvalidError, messageOf, type Problem } from "../errors.js";
@@ -69,22 +70,26 @@ class PositionedDocument {
       this.#document = this.#parse(text);
       if (text.includes("*")) this.#resolveAliases();
     } catch (error) {
-      throw new InvalidError([{ file: this.#file, message: unreadable(error) }]);
+      if (error instanceof InvalidError) throw error;
+      throw new InvalidError([this.#problem(0, `the template cannot be read: ${messageOf(error)}`)]);
     }
     const { errors, warnings } = this.#document;
-    const problems = [...errors, ...warnings].map((each) => this.#problem(each.pos[0], syntaxMessage(each)));
+    const problems = [...errors, ...warnings].map((each) => this.#problem(each.pos[0], each.message));
     if (problems.length > 0) throw new InvalidError(problems);
   }
 
-  /** Keys are checked for uniqueness in toJson: the library's own check takes quadratic time. */
+  /**
+   * Keys are checked for uniqueness in toJson: the library's own check takes quadratic time. Nesting is checked before
+   * the library composes, which it does by recursion: to run out of stack there can end the process.
+   */
   #parse(text: string): Document {
-    const options = {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      uniqueKeys: false,
-      logLevel: "error",
-    } as const;
-    return parseDocument(text, options);
+    const tokens = [...new Parser(this.#lines.addNewLine).parse(text)];
+    const deep = tokens.map(firstTooDeep).find((offset) => offset !== undefined);
+    if (deep !== undefined) throw new InvalidError([this.#problem(deep, tooDeepMessage)]);
+    const composer = new Composer({ uniqueKeys: false, logLevel: "error" });
+    const [document, second] = composer.compose(tokens, true, text.length);
+    if (second !== undefined) throw new InvalidError([this.#problem(second.range[0], secondDocument)]);
+    return document as Document;
   }
 
   #resolveAliases(): void {
@@ -148,12 +153,18 @@ class PositionedDocument {
   }
 }
 
-function syntaxMessage({ code, message }: YAMLError): string {
-  return code === "MULTIPLE_DOCS" ? "a template is one YAML document: there is a second one here" : message;
-}
+const tooDeepMessage = `nested deeper than ${nestingLimit} levels`;
+const secondDocument = "a template is one YAML document: there is a second one here";
 
-function unreadable(error: unknown): string {
-  return error instanceof RangeError ? "the template is nested too deeply" : messageOf(error);
+/** Offset of a map or list that lies deeper than the limit; level by level, without recursion. */
+function firstTooDeep(token: CST.Token): number | undefined {
+  let level = token.type === "document" ? [token.value] : [];
+  for (let depth = 0; level.length > 0; depth++) {
+    const collections = level.filter((each) => CST.isCollection(each));
+    if (depth >= nestingLimit && collections[0] !== undefined) return collections[0].offset;
+    level = collections.flatMap(({ items }) => items.flatMap(({ key, value }) => [key ?? undefined, value]));
+  }
+  return undefined;
 }
 
 function offsetOf(node: unknown): number | undefined {
@@ -181,7 +192,7 @@ class Conversion {
     if (!isNode(node)) return null;
     if (this.#openAliases.size > 0 && ++this.#aliasedNodes > repeatedNodesLimit) return this.#tooMany(node);
     if (isScalar(node)) return this.#scalar(node);
-    if (this.#depth >= nestingLimit) return this.#refuse(node, `nested deeper than ${nestingLimit} levels`);
+    if (this.#depth >= nestingLimit) return this.#refuse(node, tooDeepMessage);
     this.#depth++;
     const value = isAlias(node) ? this.#alias(node) : this.#collection(node);
     this.#depth--;
@@ -282,7 +293,9 @@ function readPlainJson(text: string): Json | undefined {
 /** NaN when the value needs the slow way. */
 function countKeys(value: Json, depth: number): number {
   if (typeof value === "number")
-    return Number.isInteger(value) && !Number.isSafeInteger(value) ? Number.NaN : 0;
+    return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
+      ? 0
+      : Number.NaN;
   if (value === null || typeof value !== "object") return 0;
   if (depth >= nestingLimit || Object.hasOwn(value, "__proto__")) return Number.NaN;
   const items = Object.values(value);

@@ -93,7 +93,7 @@ describe("the wrapper", () => {
       };
     },
   };
-  const runner = new ScriptRunner(redis as never);
+  const runner = ScriptRunner.of(redis as never);
 
   test("gives keys and arguments in the header's order, whatever the caller's", async () => {
     await runner.run("name", { names: "k" }, { to: "t", name: "n", from: "f" });
