@@ -9,8 +9,12 @@ import { type GoalDocument, readGoal, templateOf } from "../traversal/goal-docum
 import type { PhysicalThing, World } from "./world.js";
 
 export interface KnownGoal {
+  /** Of its document in Redis; the same again when a rollback goes back to it. */
+  id: string;
   traversal: number;
   action: string;
+  /** The stack's status from the moment on: a cancelled goal never starts. */
+  status: string;
   template: Template;
   parameters: ParameterValues;
 }
@@ -32,7 +36,13 @@ export class Goals {
     const document = await readGoal(reader, stack, record.goal ?? "");
     const known = this.#goals.get(stack) ?? [];
     if (document === undefined || known.at(-1)?.traversal === Number(record.traversal)) return;
-    known.push({ traversal: Number(record.traversal), action: record.action ?? "", ...goalOf(document) });
+    known.push({
+      id: record.goal ?? "",
+      traversal: Number(record.traversal),
+      action: record.action ?? "",
+      status: record.status ?? "",
+      ...goalOf(document),
+    });
     this.#goals.set(stack, known);
   }
 
@@ -87,6 +97,27 @@ export function differenceOf(
     if (problem !== undefined) return `${name}: ${problem}`;
   }
   return undefined;
+}
+
+/** These names, and all that depend on one of them under a goal. */
+export function affectedBy(goal: KnownGoal, names: Iterable<string>): Set<string> {
+  const affected = new Set(names);
+  for (let before = -1; before !== affected.size; ) {
+    before = affected.size;
+    for (const [name, { dependencies }] of goal.template.resources) {
+      if (dependencies.some((dependency) => affected.has(dependency))) affected.add(name);
+    }
+  }
+  return affected;
+}
+
+/** Whether a goal's values can be had at all from what exists. */
+export function isResolvable(goal: KnownGoal, name: string, things: readonly PhysicalThing[]): boolean {
+  const definition = goal.template.resources.get(name);
+  const thingOf = (other: string) => things.findLast((thing) => thing.name === other);
+  if (definition === undefined || definition.dependencies.some((other) => thingOf(other) === undefined))
+    return true;
+  return resolve(goal, definition, thingOf) !== undefined;
 }
 
 /** Whether a thing is exactly what a goal says, with what it depends on as given. */

@@ -4,10 +4,21 @@
  */
 import type { Redis } from "ioredis";
 import { type JsonObject, jsonEqual } from "../json.js";
-import type { CallContext, Operation } from "../providers/provider.js";
+import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
+import type { Begin, BeginAnswer } from "../store/store.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
-import { differenceOf, type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
+import { emptyGoal } from "../traversal/goal-document.js";
+import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
+import {
+  affectedBy,
+  differenceOf,
+  type Goals,
+  isAsWanted,
+  isResolvable,
+  type KnownGoal,
+  referencesOf,
+} from "./goals.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
@@ -31,6 +42,14 @@ export class Invariants implements Watcher {
   readonly #open = new Set<OpenCall>();
   /** Workers that were paused at some time: their lease may have run out under them. */
   readonly #suspended = new Set<Life>();
+  /** Calls that failed for good, and under which traversal. */
+  readonly #failures: { stack: string; resource: string; traversal: number }[] = [];
+  readonly #retried = new Map<string, number>();
+  /** Requests that have begun a traversal. */
+  readonly #requests = new Set<string>();
+  /** The traversal under which a stack was last seen complete. */
+  readonly #complete = new Map<string, number>();
+  readonly #announced = new Set<string>();
 
   constructor(simulation: Simulation, goals: Goals, redis: Redis) {
     this.#simulation = simulation;
@@ -38,8 +57,26 @@ export class Invariants implements Watcher {
     this.#redis = redis;
   }
 
-  async begun(stack: string): Promise<void> {
+  async begun({ stack, request, kind }: Begin, answer: BeginAnswer): Promise<void> {
     await this.#goals.note(stack);
+    if (answer.tag !== "ok") return;
+    if (this.#requests.has(`${stack} ${request}`)) this.#violate(8, `${request} begins another traversal`);
+    this.#requests.add(`${stack} ${request}`);
+    if (kind === "rollback") this.#checkRollback(stack, answer.traversal, answer.goal);
+  }
+
+  announced(event: LifecycleEvent): void {
+    if (event.resource === undefined) this.#announced.add(`${event.stack} ${event.traversal} ${event.what}`);
+  }
+
+  callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void {
+    const key = `${call.token} ${operation}`;
+    const times = (this.#retried.get(key) ?? 0) + 1;
+    this.#retried.set(key, times);
+    const retryable = error instanceof ProviderError && error.retryable;
+    if (retryable && times < this.#simulation.limits.attempts) return;
+    const traversal = life.delivery?.visit.traversal ?? 0;
+    this.#failures.push({ stack: call.stack, resource: call.resource, traversal });
   }
 
   async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
@@ -129,7 +166,16 @@ export class Invariants implements Watcher {
     if (made > 1) this.#violate(7, `the token ${token} has made ${made} things`);
   }
 
-  /** 4, 5, 6, for when nothing is left to do. */
+  /** 8. A rollback goes back no further than to what was last seen complete. */
+  #checkRollback(stack: string, traversal: number, target: string): void {
+    const before = this.#goals.all(stack).filter((goal) => goal.traversal < traversal);
+    const complete = this.#complete.get(stack);
+    const candidates = before.filter((goal) => goal.traversal >= (complete ?? 0)).map((goal) => goal.id);
+    if (complete === undefined) candidates.push(emptyGoal);
+    if (!candidates.includes(target)) this.#violate(8, `the rollback ${traversal} goes to ${target}`);
+  }
+
+  /** 4 to 9, for when nothing is left to do. */
   async checkSettled(): Promise<void> {
     if (this.#simulation.held.length > 0) return;
     for (const stack of this.#goals.stacks()) {
@@ -150,12 +196,63 @@ export class Invariants implements Watcher {
     if (!["COMPLETE", "FAILED", "CANCELLED", "NOT_FOUND"].includes(status)) {
       return this.#violate(5, `nothing is left to do, and stack ${name} is ${status}`);
     }
-    const excused =
-      status === "FAILED" || status === "CANCELLED" || this.excuses.drifted || this.#retains(stack);
-    if (excused || goal === undefined) return;
+    if (goal === undefined) return;
+    if (status === "COMPLETE") this.#complete.set(stack, goal.traversal);
+    this.#checkAnnounced(stack, goal, status);
+    if (this.excuses.drifted || this.#retains(stack)) return;
     const things = [...this.#simulation.world.things.values()].filter((thing) => thing.stack === stack);
-    const problem = differenceOf(goal, things);
+    const problem =
+      status === "COMPLETE" || status === "NOT_FOUND"
+        ? differenceOf(goal, things)
+        : this.#unexcused(stack, goal, things);
     if (problem !== undefined) this.#violate(4, `stack ${name} is ${status}, but ${problem}`);
+    await this.#checkRecords(stack, things);
+  }
+
+  /** 9. Who only listens knows what became of the goal. */
+  #checkAnnounced(stack: string, { traversal }: KnownGoal, status: string): void {
+    const what = status === "NOT_FOUND" ? "deleted" : status.toLowerCase();
+    if (this.#announced.has(`${stack} ${traversal} ${what}`)) return;
+    const name = this.#simulation.stackNames.get(stack) ?? stack;
+    this.#violate(9, `stack ${name} is ${status}, and no event said so`);
+  }
+
+  /** A failure belongs to its resource: what does not depend on it is as the goal says. */
+  #unexcused(stack: string, goal: KnownGoal, things: readonly PhysicalThing[]): string | undefined {
+    if (goal.status === "CANCELLED" || goal.status === "FAILED") return undefined;
+    const names = [...goal.template.resources.keys()];
+    const failed = [
+      ...this.#failures
+        .filter((failure) => failure.stack === stack && failure.traversal === goal.traversal)
+        .map(({ resource }) => resource),
+      ...names.filter((name) => !isResolvable(goal, name, things) || isUncertain(goal, name)),
+    ];
+    if (failed.length === 0) return "nothing has failed";
+    const affected = affectedBy(goal, failed);
+    const thingOf = (name: string) => things.findLast((thing) => thing.name === name);
+    for (const name of names) {
+      const thing = thingOf(name);
+      if (affected.has(name) || (thing !== undefined && isAsWanted(goal, thing, thingOf))) continue;
+      return `${name}, which does not depend on what failed, is ${thing === undefined ? "not there" : "not as wanted"}`;
+    }
+    return undefined;
+  }
+
+  /** Whatever became of the goal: each thing has a record, and each record that has a thing is right. */
+  async #checkRecords(stack: string, things: readonly PhysicalThing[]): Promise<void> {
+    const { store } = this.#simulation;
+    const ids = [...(await store.index(stack)).keys()];
+    const records = await store.resources(stack, ids, ["physical", "token"]);
+    const tokens = new Set([...ids, ...records.map((record) => record?.token)]);
+    for (const { id, token } of things) {
+      if (!tokens.has(token)) this.#violate(4, `no record knows ${id}`);
+    }
+    for (const record of records) {
+      const physical = record?.physical ?? "";
+      if (physical !== "" && !this.#simulation.world.things.has(physical)) {
+        this.#violate(4, `the record of ${physical} stands, but it is gone`);
+      }
+    }
   }
 
   #retains(stack: string): boolean {
@@ -214,6 +311,12 @@ export class Invariants implements Watcher {
     this.#simulation.log(text);
     if (this.violations.length < 20) this.violations.push(text);
   }
+}
+
+/** Only a person can say what became of an interrupted call. */
+function isUncertain(goal: KnownGoal, name: string): boolean {
+  const properties = goal.template.resources.get(name)?.properties ?? {};
+  return properties.$findable === false && properties.$idempotent !== true;
 }
 
 function literalProperties(goal: KnownGoal, name: string): JsonObject {

@@ -59,15 +59,14 @@ export class ScenarioRun {
   readonly #deleted = new Set<string>();
   #requests = 0;
 
-  /** `prefix`: of the run's keys in Redis, none of which are there before or after. */
   constructor(
     scenario: Scenario,
     redis: Redis,
     driverOf: (simulation: Simulation) => Driver,
-    prefix = "hs:",
+    options?: ConstructorParameters<typeof Simulation>[1],
   ) {
     this.#scenario = scenario;
-    this.simulation = new Simulation(redis, prefix);
+    this.simulation = new Simulation(redis, options);
     this.#driver = driverOf(this.simulation);
     const goals = new Goals(this.simulation.store, this.simulation.sealing);
     this.#invariants = new Invariants(this.simulation, goals, redis);

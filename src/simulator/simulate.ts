@@ -132,21 +132,21 @@ const lanes = 8;
 /** Stops at the first seed that fails, and tries to show it with fewer faults. */
 async function explore(scenario: Scenario, redis: Redis, exploration: Exploration): Promise<Summary> {
   let [next, runs, visits] = [0, 0, 0];
-  const failures: { seed: number; explored: Explored }[] = [];
+  const failed: number[] = [];
   const lane = async (_: unknown, index: number) => {
-    while (next < exploration.runs && failures.length === 0) {
+    while (next < exploration.runs && failed.length === 0) {
       const seed = exploration.seed + next++;
-      const explored = await exploreOnce(scenario, redis, exploration, seed, new Set(), `lane${index}:`);
+      const options = { prefix: `lane${index}:`, traced: false };
+      const { result } = await exploreOnce(scenario, redis, exploration, seed, options);
       runs += 1;
-      visits += explored.result.visits;
-      if (!explored.result.ok) failures.push({ seed, explored });
+      visits += result.visits;
+      if (!result.ok) failed.push(seed);
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  const [first] = failures.sort((a, b) => a.seed - b.seed);
-  if (first === undefined) return { runs, visits, result: { ok: true, visits } };
-  const { seed, explored } = first;
-  return { runs, visits, seed, result: await shrink(scenario, redis, exploration, seed, explored) };
+  if (failed.length === 0) return { runs, visits, result: { ok: true, visits } };
+  const seed = Math.min(...failed);
+  return { runs, visits, seed, result: await shrink(scenario, redis, exploration, seed) };
 }
 
 interface Explored {
@@ -159,31 +159,32 @@ async function exploreOnce(
   redis: Redis,
   { workers, faults }: Exploration,
   seed: number,
-  spared: ReadonlySet<number>,
-  prefix?: string,
+  options: { spared?: ReadonlySet<number>; prefix?: string; traced?: boolean } = {},
 ): Promise<Explored> {
+  const { spared = new Set(), ...simulated } = options;
   let explorer: Explorer | undefined;
   const driverOf = (simulation: Simulation) => {
     explorer = new Explorer(simulation, { seed, workers: workers ?? scenario.workers, faults, spared });
     return new ExploringDriver(simulation, explorer);
   };
-  const run = new ScenarioRun(scenario, redis, driverOf, prefix);
+  const run = new ScenarioRun(scenario, redis, driverOf, simulated);
   const result = await run.run();
   return { result, struck: explorer?.struck ?? 0 };
 }
 
-/** Leaves out every fault that the failure does not need. */
+/** Leaves out every fault that the failure does not need. Runs it again first, for the trace. */
 async function shrink(
   scenario: Scenario,
   redis: Redis,
   exploration: Exploration,
   seed: number,
-  first: Explored,
 ): Promise<RunResult> {
-  let best = first;
+  let best = await exploreOnce(scenario, redis, exploration, seed);
+  if (best.result.ok) throw new Error(`${scenario.name} failed with seed ${seed}, but not again`);
   const spared = new Set<number>();
-  for (let fault = 1; fault <= first.struck; fault += 1) {
-    const tried = await exploreOnce(scenario, redis, exploration, seed, new Set([...spared, fault]));
+  for (let fault = 1; fault <= best.struck + spared.size; fault += 1) {
+    const without = new Set([...spared, fault]);
+    const tried = await exploreOnce(scenario, redis, exploration, seed, { spared: without });
     if (tried.result.ok || tried.result.failure === undefined) continue;
     spared.add(fault);
     best = tried;

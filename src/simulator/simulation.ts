@@ -14,10 +14,19 @@ import { defaultLimits, type Limits } from "../limits.js";
 import { type CallContext, type Operation, ProviderError, ResourceTypes } from "../providers/provider.js";
 import { simResource } from "../providers/sim/sim-resource.js";
 import { Sealing } from "../store/sealing.js";
-import { type OutboxEvent, type Ring, Store, type Visit } from "../store/store.js";
+import {
+  type Begin,
+  type BeginAnswer,
+  type OutboxEvent,
+  type Ring,
+  Store,
+  type Visit,
+} from "../store/store.js";
 import type { Engine, Milestone, MilestoneContext } from "../traversal/engine.js";
+import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { sweep } from "../traversal/sweep.js";
 import { handleVisit, type Verdict } from "../traversal/visit.js";
+import { describeStoreCall } from "./trace.js";
 import { World } from "./world.js";
 
 /** As SCENARIOS says; a sweeper's hints are kept in one shard, for speed. */
@@ -97,7 +106,9 @@ export interface Watcher {
     physicalId: string,
   ): void;
   beforeRemoval(call: CallContext, physicalId: string): void;
-  begun(stack: string): Promise<void>;
+  callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void;
+  begun(begin: Begin, answer: BeginAnswer): Promise<void>;
+  announced(event: LifecycleEvent): void;
 }
 
 export class Simulation {
@@ -112,6 +123,7 @@ export class Simulation {
   readonly armed: Armed[] = [];
   readonly held: Held[] = [];
   readonly trace: string[] = [];
+  readonly traced: boolean;
   readonly stackNames = new Map<string, string>();
   visits = 0;
   deliveries = 0;
@@ -143,9 +155,11 @@ export class Simulation {
   #hintDue: { at: number | undefined } | undefined;
   #whenIdle: (() => void) | undefined;
 
-  /** `prefix`: of its keys, so that several runs can share a server. */
-  constructor(redis: Redis, prefix: string) {
+  /** `prefix`: of its keys, so that several runs can share a server. `traced`: whether anybody will read the trace. */
+  constructor(redis: Redis, options: { prefix?: string; traced?: boolean } = {}) {
+    const { prefix = "hs:", traced = true } = options;
     this.#redis = redis;
+    this.traced = traced;
     this.store = new Store(redis, this.limits, { prefix, now: () => this.now, hintShards: 1 });
   }
 
@@ -159,6 +173,7 @@ export class Simulation {
   }
 
   log(text: string): void {
+    if (!this.traced) return;
     this.trace.push(`${((this.now - startMs) / 1000).toFixed(1).padStart(7)}s ${text}`);
   }
 
@@ -220,18 +235,17 @@ export class Simulation {
         const member = Reflect.get(store, key, store) as unknown;
         if (typeof member !== "function") return member;
         return (...args: unknown[]) => {
-          if (key === "commit") {
-            const { mode, effect } = args[1] as { mode: string; effect: string };
-            const { node, resource } = args[0] as Visit;
-            this.log(`${life.name} commits ${mode} ${effect} for ${node || "the call of"} (${resource})`);
-            this.progress += 1;
-          }
+          if (key === "commit") this.progress += 1;
           return this.#seam(life, String(key), async () => {
             const result: unknown = await member.apply(store, args);
+            if (this.traced) {
+              const line = describeStoreCall(String(key), args, result);
+              if (line !== undefined) this.log(`${life.name} ${line}`);
+            }
             if (key === "begin") {
-              const { stack, name } = args[0] as { stack: string; name: string };
-              this.stackNames.set(stack, name);
-              await each(this.#watchers, (watcher) => watcher.begun(stack));
+              const begin = args[0] as Begin;
+              this.stackNames.set(begin.stack, begin.name);
+              await each(this.#watchers, (watcher) => watcher.begun(begin, result as BeginAnswer));
             }
             return result;
           });
@@ -317,7 +331,9 @@ export class Simulation {
 
   #announce(events: readonly OutboxEvent[]): void {
     for (const event of events) {
-      const { what, resource, reason } = JSON.parse(event.text) as Record<string, string>;
+      const known = JSON.parse(event.text) as LifecycleEvent;
+      for (const watcher of this.#watchers) watcher.announced(known);
+      const { what, resource, reason } = known;
       this.log(`event: ${resource ?? "stack"} ${what}${reason === undefined ? "" : ` (${reason})`}`);
     }
   }
@@ -409,6 +425,9 @@ export class Simulation {
     let result: T;
     try {
       result = await this.#perform(life, call, operation, properties, effect);
+    } catch (error) {
+      for (const watcher of this.#watchers) watcher.callFails(call, operation, life, error);
+      throw error;
     } finally {
       for (const watcher of this.#watchers) watcher.callEnds(call, operation, life);
     }

@@ -4,31 +4,9 @@
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ScenarioRun } from "../../src/simulator/scenario-run.js";
-import { ScriptedDriver } from "../../src/simulator/scripted.js";
-import { allScenarios, relaxed, steps, untilLastGoal } from "../support/scenarios.js";
+import { allScenarios } from "../support/scenarios.js";
 import { startRedis, type TestRedis } from "../support/servers.js";
-
-/** Interrupting these at each of a thousand visits takes too long here; every so many is enough. */
-const strides: Record<string, number> = { "fan-in": 167, "fan-out": 167 };
-
-const other = `
-  - update:
-      stack: foo
-      template:
-        resources:
-          A: {type: Sim::Resource, properties: {a: 9}}
-          C: {type: Sim::Resource, properties: {"!a": {get_attr: [A, a]}}}
-          N: {type: Sim::Resource, depends_on: C}`;
-
-const interruptions: [name: string, text: string, after: string][] = [
-  ["delete", "  - delete: {stack: foo}", "  - expect: {status: {foo: NOT_FOUND}, gone: foo}"],
-  ["rollback", "  - rollback: {stack: foo}", ""],
-  ["update", other, "  - expect: {status: {foo: COMPLETE}}"],
-];
-
-/** A stack that is gone cannot be asked for anything. */
-const missing = /there is no stack/;
+import { interrupted, interruptions, mayBeInterrupted } from "../support/variations.js";
 
 describe("interrupted after every visit", () => {
   let server: TestRedis;
@@ -43,35 +21,15 @@ describe("interrupted after every visit", () => {
   });
 
   for (const scenario of allScenarios()) {
-    const head = untilLastGoal(scenario);
-    if (head === undefined || scenario.name === "crash-unfindable") continue;
-    for (const [name, interruption, after] of interruptions) {
-      test(`${scenario.name} by ${name}`, async () => {
-        const fails = head.some((step) => step.kind === "fail");
-        const stride = strides[scenario.name] ?? 1;
+    if (!mayBeInterrupted(scenario)) continue;
+    for (const interruption of interruptions) {
+      test(`${scenario.name} by ${interruption.name}`, async () => {
         let runs = 0;
-        for (let k = 0; ; k += stride) {
-          const run = new ScenarioRun(
-            {
-              ...scenario,
-              steps: [
-                ...relaxed(head).filter(({ kind }) => kind !== "expect"),
-                ...steps(
-                  `  - visits: ${k}\n${interruption}\n  - settle: true\n${fails && name === "update" ? "" : after}`,
-                ),
-              ],
-            },
-            redis,
-            (simulation) => new ScriptedDriver(simulation),
-          );
-          const result = await run.run();
-          const message = result.failure?.message ?? "";
-          if (missing.test(message)) break;
-          expect(result.failure, `after ${k} visits`).toBeUndefined();
+        for await (const { what, result } of interrupted(scenario, interruption, redis)) {
+          expect(result.failure, what).toBeUndefined();
           runs += 1;
-          if (run.exhausted) break;
         }
-        console.log(`${scenario.name} by ${name}: ${runs} runs`);
+        console.log(`${scenario.name} by ${interruption.name}: ${runs} runs`);
       });
     }
   }

@@ -79,6 +79,51 @@ const ofResourceA =
     }
   };
 
+/** A stack in which A has failed for good; B does not depend on it. */
+const failed = `
+  - fail: {resource: A, op: update}
+  - create:
+      stack: foo
+      template: {resources: {A: {type: Sim::Resource, properties: {a: 1}}, B: {type: Sim::Resource}}}
+  - settle: true
+  - update:
+      stack: foo
+      template: {resources: {A: {type: Sim::Resource, properties: {a: 2}}, B: {type: Sim::Resource}}}
+  - settle: true`;
+
+/** In `failed`, settled for the second time. */
+const onceFailed =
+  (wrong: (simulation: Simulation) => void): NonNullable<Tampering["settled"]> =>
+  (simulation) => {
+    if (simulation.world.calls.some(({ operation }) => operation === "update")) wrong(simulation);
+  };
+
+const without = (name: string) =>
+  onceFailed(({ world }) => {
+    for (const [id, thing] of world.things) if (thing.name === name) world.things.delete(id);
+  });
+
+/** Tells the checkers of a traversal that did not begin. */
+const asIfBegun = (request: string, kind: "update" | "rollback"): Tampering["plant"] => {
+  return (simulation) => {
+    const watch = simulation.watch.bind(simulation);
+    simulation.watch = (watcher) => {
+      const begun = watcher.begun.bind(watcher);
+      watcher.begun = async (begin, answer) => {
+        await begun(begin, answer);
+        if (answer.tag === "ok" && answer.traversal === 2) {
+          await begun({ ...begin, request, kind }, { tag: "ok", traversal: 3, goal: "empty" });
+        }
+      };
+      watch(watcher);
+    };
+  };
+};
+
+const updated = `${made}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 3}}}}}
+  - settle: true`;
+
 const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] = [
   {
     title: "1 two operations on one resource overlap",
@@ -193,6 +238,65 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     wrong: {
       settled: (simulation) => {
         simulation.visits = 5000;
+      },
+    },
+  },
+  {
+    title: "4 a stack has failed though nothing in it has",
+    says: /^invariant 4: stack foo is FAILED, but nothing has failed$/,
+    steps: made,
+    wrong: {
+      plant: ({ store }) => {
+        const commit = store.commit.bind(store);
+        store.commit = (visit, given) =>
+          commit(visit, given.effect === "done" ? { ...given, effect: "fail", reason: "why not" } : given);
+      },
+    },
+  },
+  {
+    title: "4 what does not depend on what failed is not there",
+    says: /^invariant 4: stack foo is FAILED, but B, which does not depend on what failed, is not there$/,
+    steps: failed,
+    wrong: { settled: without("B") },
+  },
+  {
+    title: "4 a failed stack leaks a thing",
+    says: /^invariant 4: no record knows leak$/,
+    steps: failed,
+    wrong: {
+      settled: onceFailed((simulation) => {
+        const stack = stackNamed(simulation, "foo");
+        const leak = { name: "C", properties: {}, token: "?", stack, refersTo: new Set<string>() };
+        simulation.world.things.set("leak", { id: "leak", ...leak });
+      }),
+    },
+  },
+  {
+    title: "4 a failed stack has lost a thing",
+    says: /^invariant 4: the record of A-\d stands, but it is gone$/,
+    steps: failed,
+    wrong: { settled: without("A") },
+  },
+  {
+    title: "8 a request begins two traversals",
+    says: /^invariant 8: request-2 begins another traversal$/,
+    steps: updated,
+    wrong: { plant: asIfBegun("request-2", "update") },
+  },
+  {
+    title: "8 a rollback goes back too far",
+    says: /^invariant 8: the rollback 3 goes to empty$/,
+    steps: updated,
+    wrong: { plant: asIfBegun("request-3", "rollback") },
+  },
+  {
+    title: "9 nobody hears what became of a goal",
+    says: /^invariant 9: stack foo is COMPLETE, and no event said so$/,
+    steps: made,
+    wrong: {
+      plant: ({ store }) => {
+        const settle = store.settle.bind(store);
+        store.settle = (stack, traversal, { event: _, ...rest }) => settle(stack, traversal, rest);
       },
     },
   },
