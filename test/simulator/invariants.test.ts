@@ -104,7 +104,7 @@ const without = (name: string) =>
   });
 
 /** Tells the checkers of a traversal that did not begin. */
-const asIfBegun = (request: string, kind: "update" | "rollback"): Tampering["plant"] => {
+const asIfBegun = (request: string, kind: "update" | "rollback"): NonNullable<Tampering["plant"]> => {
   return (simulation) => {
     const watch = simulation.watch.bind(simulation);
     simulation.watch = (watcher) => {
