@@ -45,11 +45,15 @@ export class Invariants implements Watcher {
   /** Calls that failed for good, and under which traversal. */
   readonly #failures: { stack: string; resource: string; traversal: number }[] = [];
   readonly #retried = new Map<string, number>();
+  /** Tokens of what somebody has begun to delete: whether it is gone is for the outcome to say. */
+  readonly #deleting = new Set<string>();
   /** Requests that have begun a traversal. */
   readonly #requests = new Set<string>();
   /** The traversal under which a stack was last seen complete. */
   readonly #complete = new Map<string, number>();
   readonly #announced = new Set<string>();
+  /** Under which traversal a thing was made or last updated. */
+  readonly #touched = new Map<string, number>();
 
   constructor(simulation: Simulation, goals: Goals, redis: Redis) {
     this.#simulation = simulation;
@@ -82,6 +86,7 @@ export class Invariants implements Watcher {
   async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
     this.#checkOverlap(call, operation, life);
     this.#open.add({ token: call.token, operation, life });
+    if (operation === "delete") this.#deleting.add(call.token);
     if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
   }
 
@@ -101,13 +106,16 @@ export class Invariants implements Watcher {
   ): void {
     if (operation === "create") this.#checkToken(call.token);
     if (operation !== "create" && operation !== "update") return;
-    const goal = this.#goals.at(call.stack, life.delivery?.visit.traversal ?? 0);
+    const traversal = life.delivery?.visit.traversal ?? 0;
+    this.#touched.set(physicalId, traversal);
+    const goal = this.#goals.at(call.stack, traversal);
     const thing = this.#simulation.world.things.get(physicalId);
     if (goal === undefined || thing === undefined) return;
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.#simulation.world);
   }
 
   beforeRemoval(_call: CallContext, physicalId: string): void {
+    if (this.excuses.drifted) return;
     for (const thing of this.#simulation.world.things.values()) {
       const refers = thing.id !== physicalId && thing.refersTo.has(physicalId);
       if (refers && !this.#isRetained(thing) && !this.#isReleased(thing, physicalId)) {
@@ -116,13 +124,14 @@ export class Invariants implements Watcher {
     }
   }
 
-  /** It is what the newest goal says without the other one: nothing about it had to be changed. */
+  /** It is what a goal since then says without the other one: nothing about it had to be changed. */
   #isReleased(thing: PhysicalThing, physicalId: string): boolean {
-    const goal = this.#goals.newest(thing.stack);
-    if (goal === undefined) return false;
+    const since = this.#touched.get(thing.id) ?? 0;
     const others = (name: string) =>
       this.#simulation.world.named(name, thing.stack).findLast(({ id }) => id !== physicalId);
-    return isAsWanted(goal, thing, others);
+    return this.#goals
+      .all(thing.stack)
+      .some((goal) => goal.traversal > since && isAsWanted(goal, thing, others));
   }
 
   /** Once its resource is gone, nobody looks after what a retained thing refers to. */
@@ -243,15 +252,15 @@ export class Invariants implements Watcher {
     const { store } = this.#simulation;
     const ids = [...(await store.index(stack)).keys()];
     const records = await store.resources(stack, ids, ["physical", "token"]);
-    const tokens = new Set([...ids, ...records.map((record) => record?.token)]);
+    const tokenOf = (index: number) => records[index]?.token || ids[index] || "";
+    const tokens = new Set(ids.map((_, index) => tokenOf(index)));
     for (const { id, token } of things) {
       if (!tokens.has(token)) this.#violate(4, `no record knows ${id}`);
     }
-    for (const record of records) {
+    for (const [index, record] of records.entries()) {
       const physical = record?.physical ?? "";
-      if (physical !== "" && !this.#simulation.world.things.has(physical)) {
-        this.#violate(4, `the record of ${physical} stands, but it is gone`);
-      }
+      if (physical === "" || this.#simulation.world.things.has(physical)) continue;
+      if (!this.#deleting.has(tokenOf(index))) this.#violate(4, `${physical} is gone, but its record stands`);
     }
   }
 
@@ -267,17 +276,17 @@ export class Invariants implements Watcher {
     const record = await this.#simulation.store.stack(stack);
     const index = await this.#simulation.store.index(stack);
     const allowed = new Set<string>();
-    if (record === undefined) {
-      // The bar of an id that must not come to be any more expires by itself.
-      if ((await this.#redis.hexists(`${prefix}s`, "void")) === 1) allowed.add("s");
-    } else {
+    if (record !== undefined) {
       for (const suffix of ["s", "ix", "rq", "q"]) allowed.add(suffix);
       for (const id of index.keys()) allowed.add(`r:${id}`);
       for (const goal of [record.goal, record.lastGood, record.base]) allowed.add(`t:${goal}`);
     }
     const found = await this.#redis.keys(`${prefix}*`);
-    const extra = found.map((key) => key.slice(prefix.length)).filter((suffix) => !allowed.has(suffix));
-    if (extra.length > 0) this.#violate(5, `left over in Redis: ${extra.sort().join(", ")}`);
+    const extra: string[] = [];
+    for (const suffix of found.map((key) => key.slice(prefix.length)).sort()) {
+      if (!allowed.has(suffix) && !(await this.#expires(suffix, prefix))) extra.push(suffix);
+    }
+    if (extra.length > 0) this.#violate(5, `left over in Redis: ${extra.join(", ")}`);
     const records = await this.#simulation.store.resources(
       stack,
       [...index.keys()],
@@ -290,6 +299,12 @@ export class Invariants implements Watcher {
         if ((resource?.[field] ?? "") !== "") this.#violate(5, `${resource?.name} still has a ${field}`);
       }
     }
+  }
+
+  /** A goal that was refused, and the bar of an id that must not come to be any more, go by themselves. */
+  async #expires(suffix: string, prefix: string): Promise<boolean> {
+    if (suffix === "s") return (await this.#redis.hexists(`${prefix}s`, "void")) === 1;
+    return suffix.startsWith("t:") && (await this.#redis.pttl(`${prefix}${suffix}`)) > 0;
   }
 
   /** 6. Visits are bounded by nodes, traversals and faults. */

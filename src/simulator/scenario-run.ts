@@ -249,6 +249,7 @@ export class ScenarioRun {
 
   #drift({ resource, set, missing }: StepOf<"drift">): void {
     const thing = this.#expectations.thingOf(resource);
+    if (thing === undefined && this.#driver.explores) return;
     if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to drift`);
     this.#invariants.excuses.drifted = true;
     if (missing === true) this.simulation.world.things.delete(thing.id);

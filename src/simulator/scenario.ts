@@ -154,12 +154,23 @@ export function parseScenario(text: string, file: string): Scenario {
     return { file, line: at.line, column: at.col, message: issue.message.split("\n")[0] ?? issue.message };
   });
   if (problems.length > 0) throw new InvalidError(problems);
-  const locate = (path: readonly PropertyKey[]) => locationOf(document, lines, path);
+  return scenarioOf(document.toJS({ maxAliasCount: 1000 }), file, (path) =>
+    locationOf(document, lines, path),
+  );
+}
+
+type Locate = (path: readonly PropertyKey[]) => { line: number; column: number };
+
+/** A scenario that was never text has its steps for lines. */
+const byStep: Locate = ([, step]) => ({ line: Number(step ?? 0) + 1, column: 1 });
+
+/** @throws InvalidError with the place of everything that is wrong. */
+export function scenarioOf(value: unknown, file: string, locate: Locate = byStep): Scenario {
+  const problems: Problem[] = [];
   const refuse = (path: readonly PropertyKey[], message: string) => {
     problems.push({ file, ...locate(path), message });
   };
 
-  const value: unknown = document.toJS({ maxAliasCount: 1000 });
   const head = z
     .strictObject({
       name: z.string().default(basename(file).replace(/\.[^.]*$/, "")),

@@ -1,18 +1,24 @@
 /** `homeostat simulate`: runs scenario files and says what failed, where and how it came to it. */
 import { randomInt } from "node:crypto";
+import { writeFile } from "node:fs/promises";
 import { Redis } from "ioredis";
+import { stringify } from "yaml";
 import { describeProblem, InvalidError, type Problem } from "../errors.js";
 import { startPrivateRedis } from "../servers/private-redis.js";
 import { Explorer, type FaultKind, faultKinds } from "./explorer.js";
 import { ExploringDriver } from "./exploring.js";
-import { readScenario, type Scenario } from "./scenario.js";
+import { generateScenario } from "./generate.js";
+import { readScenario, type Scenario, scenarioOf } from "./scenario.js";
 import { type RunResult, ScenarioRun } from "./scenario-run.js";
 import { ScriptedDriver } from "./scripted.js";
+import { shrinkScenario } from "./shrink.js";
 import type { Simulation } from "./simulation.js";
 
 export interface SimulateOptions {
   /** How many exploring runs; absent: one scripted run. */
   explore?: number;
+  /** How many scenarios to make up and explore, once each. */
+  generate?: number;
   /** Of the first exploring run; the others count up from it. */
   seed?: number;
   workers?: number;
@@ -35,7 +41,10 @@ interface Summary {
   result: RunResult;
 }
 
-/** Exit status: 0 all held, 1 something failed, 2 a file cannot be used. @throws InvalidError for unknown faults. */
+/**
+ * Exit status: 0 all held, 1 something failed, 2 a file cannot be used. A made-up scenario that fails is written to a
+ * file in the working directory. @throws InvalidError for unknown faults.
+ */
 export async function runSimulate(files: readonly string[], options: SimulateOptions): Promise<number> {
   const exploration = explorationOf(options);
   const server = await startPrivateRedis({ unixSocket: true });
@@ -43,6 +52,7 @@ export async function runSimulate(files: readonly string[], options: SimulateOpt
   let status = 0;
   try {
     for (const file of files) status = Math.max(status, await runFile(file, redis, exploration, options));
+    if (options.generate !== undefined) status = Math.max(status, await runGenerated(redis, options));
   } finally {
     redis.disconnect();
     await server.stop();
@@ -80,7 +90,9 @@ async function runFile(
     return refuse(file, error.problems, options);
   }
   const summary =
-    exploration === undefined ? await script(scenario, redis) : await explore(scenario, redis, exploration);
+    exploration === undefined
+      ? await script(scenario, redis)
+      : await explore(() => scenario, redis, exploration);
   const { unusable } = summary.result;
   if (unusable !== undefined) {
     return refuse(
@@ -99,7 +111,12 @@ function refuse(name: string, problems: readonly Problem[], { json, out }: Simul
   return 2;
 }
 
-function report(scenario: Scenario, summary: Summary, { json, out }: SimulateOptions): void {
+function report(
+  scenario: Scenario,
+  summary: Summary,
+  { json, out }: SimulateOptions,
+  replayed?: string,
+): void {
   const { name } = scenario;
   const { runs, visits, seed, result } = summary;
   const { ok, failure } = result;
@@ -116,7 +133,7 @@ function report(scenario: Scenario, summary: Summary, { json, out }: SimulateOpt
   const replay =
     seed === undefined
       ? ""
-      : ` [seed ${seed}: replay with --seed ${seed} --explore 1 and the same faults and workers]`;
+      : ` [seed ${seed}: replay with ${replayed ?? `--seed ${seed} --explore 1 and the same faults and workers`}]`;
   out(`FAIL  ${name}: ${failure.step}: ${failure.message}${replay}`);
   for (const line of failure.trace) out(`      ${line}`);
 }
@@ -126,18 +143,74 @@ async function script(scenario: Scenario, redis: Redis): Promise<Summary> {
   return { runs: 1, visits: result.visits, result };
 }
 
+/** Makes up scenarios until one fails. */
+async function runGenerated(redis: Redis, options: SimulateOptions): Promise<number> {
+  const faults = (options.faults ?? faultKinds) as FaultKind[];
+  const exploration = {
+    runs: options.generate ?? 0,
+    seed: options.seed ?? randomInt(2 ** 31),
+    workers: options.workers,
+    faults: [...faults],
+  };
+  const summary = await explore(generatedScenario, redis, exploration);
+  const { seed, result } = summary;
+  if (seed === undefined) {
+    const { json, out } = options;
+    const { runs, visits } = summary;
+    const name = "generated";
+    out(
+      json
+        ? JSON.stringify({ name, ok: true, runs, visits })
+        : `ok    ${runs} generated scenarios from seed ${exploration.seed} (${visits} visits)`,
+    );
+    return 0;
+  }
+  const found = { document: generateScenario(seed), seed };
+  const kind = kindOf(result);
+  const smallest = await shrinkScenario(found, async ({ document, seed }) => {
+    const tried = await exploreOnce(scenarioOf(document, document.name), redis, exploration, seed, {
+      traced: false,
+    });
+    return kindOf(tried.result) === kind;
+  });
+  const { document } = smallest;
+  const file = `${document.name}.yaml`;
+  const workers = exploration.workers ?? document.workers;
+  const replay = `--explore 1 --seed ${smallest.seed} --workers ${workers} --faults ${faults.join(",")}`;
+  const description = `homeostat simulate ${file} ${replay}`;
+  await writeFile(file, stringify({ description, ...document }));
+  const scenario = scenarioOf(document, file);
+  const shrunk = await shrink(scenario, redis, exploration, smallest.seed);
+  report(scenario, { ...summary, seed: smallest.seed, result: shrunk }, options, description);
+  return 1;
+}
+
+function generatedScenario(seed: number): Scenario {
+  const document = generateScenario(seed);
+  return scenarioOf(document, document.name);
+}
+
+/** What failed, without the details, so that a smaller scenario fails in the same way. */
+function kindOf({ failure }: RunResult): string | undefined {
+  return failure && /^invariant \d+|^\w+ \w+/.exec(failure.message)?.[0];
+}
+
 /** Runs under way at once: while one waits for Redis another goes on. */
 const lanes = 8;
 
 /** Stops at the first seed that fails, and tries to show it with fewer faults. */
-async function explore(scenario: Scenario, redis: Redis, exploration: Exploration): Promise<Summary> {
+async function explore(
+  scenarioOf: (seed: number) => Scenario,
+  redis: Redis,
+  exploration: Exploration,
+): Promise<Summary> {
   let [next, runs, visits] = [0, 0, 0];
   const failed: number[] = [];
   const lane = async (_: unknown, index: number) => {
     while (next < exploration.runs && failed.length === 0) {
       const seed = exploration.seed + next++;
       const options = { prefix: `lane${index}:`, traced: false };
-      const { result } = await exploreOnce(scenario, redis, exploration, seed, options);
+      const { result } = await exploreOnce(scenarioOf(seed), redis, exploration, seed, options);
       runs += 1;
       visits += result.visits;
       if (!result.ok) failed.push(seed);
@@ -146,7 +219,7 @@ async function explore(scenario: Scenario, redis: Redis, exploration: Exploratio
   await Promise.all(Array.from({ length: lanes }, lane));
   if (failed.length === 0) return { runs, visits, result: { ok: true, visits } };
   const seed = Math.min(...failed);
-  return { runs, visits, seed, result: await shrink(scenario, redis, exploration, seed) };
+  return { runs, visits, seed, result: await shrink(scenarioOf(seed), redis, exploration, seed) };
 }
 
 interface Explored {

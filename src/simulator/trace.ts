@@ -82,5 +82,5 @@ export function describeStoreCall(
 
 function stateOf(snapshot: string | undefined): string {
   if (snapshot === undefined || snapshot === "") return "";
-  return (JSON.parse(snapshot) as { state: string }).state;
+  return (JSON.parse(snapshot) as { s: string }).s;
 }

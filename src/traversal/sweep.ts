@@ -1,5 +1,5 @@
 /** Timers (R17): pops what is due, searches nothing, and looks at no stack that has nothing unfinished. */
-import { messageOf } from "../errors.js";
+import { HomeostatError, messageOf } from "../errors.js";
 import { readHint, type SweepAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { firstGoal } from "./goal-document.js";
@@ -51,6 +51,9 @@ async function sweepStack(engine: Engine, stack: string): Promise<number | undef
     const answer: SweepAnswer = await engine.store.sweep(stack, traversal, attempt, entriesPerLook);
     switch (answer.tag) {
       case "moved":
+        if (answer.traversal === traversal && answer.attempt === attempt) {
+          throw new HomeostatError("internal", `${engine.store.keys.stack(stack)} is at no traversal`);
+        }
         traversal = answer.traversal;
         attempt = answer.attempt;
         continue;
@@ -62,6 +65,7 @@ async function sweepStack(engine: Engine, stack: string): Promise<number | undef
         return undefined;
       case "ok":
         await ringSafely(engine, stack, answer.rings);
+        if (answer.outbox) await flushOutbox(engine, stack);
         if (traversal !== "") await lookAfter(engine, stack, traversal, attempt, answer);
         return answer.nextMs;
     }
@@ -75,7 +79,6 @@ async function lookAfter(
   attempt: string,
   due: Extract<SweepAnswer, { tag: "ok" }>,
 ): Promise<void> {
-  if (due.outbox) await flushOutbox(engine, stack);
   if (due.timeout) await timeOutStack(engine, stack, traversal, attempt);
   if (due.begin) await prepareTraversal(engine, stack, traversal);
   if (due.settle) await settleStack(engine, stack, traversal, attempt);

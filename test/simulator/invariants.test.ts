@@ -273,7 +273,7 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
   },
   {
     title: "4 a failed stack has lost a thing",
-    says: /^invariant 4: the record of A-\d stands, but it is gone$/,
+    says: /^invariant 4: A-\d is gone, but its record stands$/,
     steps: failed,
     wrong: { settled: without("A") },
   },
