@@ -3,14 +3,20 @@
  *
  * Invariants
  * 1. One thing happens at a time, and a seed decides everything: a run with the same seed is the same run.
- * 2. A provider's effect never lands after its call's deadline; up to then it may land even when its worker is dead.
+ * 2. A provider's effect never lands after its call's deadline, but for the fault `late`; up to then it may land even
+ *    when its worker is dead. The deadline moves with the lease's renewals.
  * 3. Injected provider failures stay below the retry limit.
  */
 import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
 import { Prng } from "./prng.js";
 import type { Life, Passage, Simulation } from "./simulation.js";
 
-export const faultKinds = ["crash", "duplicate", "lose", "delay", "pause", "fail"] as const;
+/**
+ * crash: a process vanishes; pause: it stands still, perhaps past its lease; duplicate, lose, delay: of a notification;
+ * fail: a retryable error of the provider; repeat: the store's answer is lost and the call sent again (R18); late: what a
+ * paused worker had begun to create comes to be after the deadline, and the worker lives to tell.
+ */
+export const faultKinds = ["crash", "duplicate", "lose", "delay", "pause", "fail", "repeat", "late"] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
 /** Faults of one run, at most; more only hide what the first ones did. */
@@ -21,6 +27,9 @@ const faultChance = 0.04;
 
 /** How likely time passes although a call is in flight. */
 const slowCallChance = 0.1;
+
+/** What a client sends again when it got no answer: calls of the store. */
+const isRepeatable = (label: string) => label !== "ring" && label !== "announce";
 
 /** Steps of one run, at most: far beyond what any scenario needs. */
 const stepsLimit = 200_000;
@@ -33,7 +42,10 @@ interface Waiting {
 
 interface WaitingEffect {
   life: Life;
-  label: string;
+  call: CallContext;
+  operation: Operation;
+  /** Lands although it is too late. */
+  late: boolean;
   /** When it can no longer land although its worker does not renew. */
   deadline: number;
   land: () => void;
@@ -51,6 +63,8 @@ export class Explorer {
   readonly #workers: number;
   readonly #lives: Life[] = [];
   readonly #failures = new Map<string, number>();
+  /** Those that must live to hand over what they made too late. */
+  readonly #survivors = new Set<Life>();
   #waiting: Waiting[] = [];
   #effects: WaitingEffect[] = [];
   #steps = 0;
@@ -74,6 +88,11 @@ export class Explorer {
     simulation.gate = (life, label) => this.#gate(life, label);
     simulation.gateOfEffect = (life, call, operation) => this.#gateOfEffect(life, call, operation);
     simulation.fateOfRing = () => this.#fateOfRing();
+    simulation.renewed = (life, callMs) => {
+      for (const effect of this.#effects) {
+        if (effect.life === life) effect.deadline = simulation.now + callMs;
+      }
+    };
   }
 
   /** One step; false when nothing can happen without time. */
@@ -97,7 +116,7 @@ export class Explorer {
   async #disturbCalls(mayTakeLong: boolean): Promise<boolean> {
     const { life } = this.#order.pick(this.#effects);
     if (!this.#isAway(life)) {
-      if (this.#strikes("crash")) this.simulation.crash(life, "during a call");
+      if (this.#mayCrash(life)) this.simulation.crash(life, "during a call");
       else if (this.#strikes("pause")) void this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
     }
     if (!mayTakeLong || !this.#order.chance(slowCallChance)) return false;
@@ -119,6 +138,12 @@ export class Explorer {
     const { simulation } = this;
     simulation.now = Math.max(simulation.now, at);
     for (const effect of this.#effects.filter((one) => this.#isLate(one))) {
+      const { life, operation } = effect;
+      if (!life.dead && operation === "create" && this.#strikes("late")) {
+        effect.late = true;
+        this.#survivors.add(life);
+        continue;
+      }
       this.#effects.splice(this.#effects.indexOf(effect), 1);
       effect.miss();
     }
@@ -135,7 +160,7 @@ export class Explorer {
   }
 
   #isLate(effect: WaitingEffect): boolean {
-    return this.#isAway(effect.life) && this.simulation.now >= effect.deadline;
+    return !effect.late && this.#isAway(effect.life) && this.simulation.now >= effect.deadline;
   }
 
   #gate(life: Life, label: string): Promise<Passage> {
@@ -155,7 +180,9 @@ export class Explorer {
     return new Promise((resolve, reject) => {
       this.#effects.push({
         life,
-        label: `${operation} of ${call.resource}`,
+        call,
+        operation,
+        late: false,
         deadline: this.simulation.now + call.deadlineMs,
         land: resolve,
         miss: () => reject(new ProviderError("not in time", { retryable: true, effect: "none" })),
@@ -166,9 +193,9 @@ export class Explorer {
   #proceed(waiting: Waiting): void {
     this.#waiting = this.#waiting.filter((one) => one !== waiting && !one.life.dead);
     const { life, label, proceed } = waiting;
-    if (this.#strikes("crash")) {
+    if (this.#mayCrash(life)) {
       const after = this.#fate.chance(0.5);
-      if (after) proceed({ crashAfter: true });
+      if (after) proceed({ crashAfter: true, repeat: false });
       else this.simulation.crash(life, `before ${label}`);
       return;
     }
@@ -177,7 +204,11 @@ export class Explorer {
       this.#waiting.push(waiting);
       return;
     }
-    proceed({ crashAfter: false });
+    proceed({ crashAfter: false, repeat: isRepeatable(label) && this.#strikes("repeat") });
+  }
+
+  #mayCrash(life: Life): boolean {
+    return !this.#survivors.has(life) && this.#strikes("crash");
   }
 
   #land(index: number): void {
@@ -187,7 +218,10 @@ export class Explorer {
       effect.miss();
       return;
     }
-    this.simulation.log(`${effect.label} takes effect${effect.life.dead ? ", its worker is gone" : ""}`);
+    const { life, call, operation, late } = effect;
+    if (late) this.simulation.late.add(call.token);
+    const how = `${late ? " too late" : ""}${life.dead ? ", its worker is gone" : ""}`;
+    this.simulation.log(`${operation} of ${call.resource} takes effect${how}`);
     effect.land();
   }
 

@@ -1,8 +1,8 @@
 /** In a random order, with faults: the same steps, reached in whatever way the seed says. */
 import { Stacks } from "../api/stacks.js";
 import type { Explorer } from "./explorer.js";
-import type { CallOutcome, Driver } from "./scenario-run.js";
-import type { Simulation } from "./simulation.js";
+import type { Action, CallOutcome, Driver } from "./scenario-run.js";
+import type { Life, Simulation } from "./simulation.js";
 
 /** Time without any progress after which a run with a held call is as settled as it gets, ms. */
 const idleMs = 180_000;
@@ -20,24 +20,16 @@ export class ExploringDriver implements Driver {
     this.#explorer = explorer;
   }
 
-  /** A caller that vanishes before it was answered asks again, with the same request (R6). */
-  async call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome> {
+  async call(actions: readonly Action[]): Promise<CallOutcome[]> {
+    const calls = actions.map((action) => new Call(this.#simulation, action));
+    await this.#simulation.quiesce();
     for (;;) {
-      const life = this.#simulation.newLife("caller");
-      const outcome: CallOutcome & { over?: true } = {};
-      action(new Stacks(life.engine)).then(
-        () => {
-          outcome.over = true;
-        },
-        (error: unknown) => {
-          outcome.error = error;
-          outcome.over = true;
-        },
-      );
-      await this.#simulation.quiesce();
-      while (outcome.over === undefined && !life.dead && (await this.#goOrWait())) this.#simulation.check();
-      if (outcome.over === true) return outcome;
+      for (const call of calls) await call.repeatIfLost();
+      if (calls.every((call) => call.outcome !== undefined)) break;
+      if (await this.#goOrWait()) this.#simulation.check();
+      else break;
     }
+    return calls.map((call) => call.outcome ?? {});
   }
 
   async visits(count: number): Promise<boolean> {
@@ -51,10 +43,12 @@ export class ExploringDriver implements Driver {
     return true;
   }
 
-  async settle(): Promise<void> {
+  async settle(whenIdle: () => Promise<void>): Promise<void> {
     const simulation = this.#simulation;
     let { progress } = simulation;
     let since = simulation.now;
+    while (await this.#explorer.step()) simulation.check();
+    await whenIdle();
     for (;;) {
       while (await this.#explorer.step()) simulation.check();
       if (simulation.progress !== progress) {
@@ -99,5 +93,38 @@ export class ExploringDriver implements Driver {
     if (due === undefined) return false;
     await this.#explorer.passTime(due);
     return true;
+  }
+}
+
+/** A caller that vanishes before it was answered asks again, with the same request (R6). */
+class Call {
+  outcome: CallOutcome | undefined;
+  readonly #simulation: Simulation;
+  readonly #action: Action;
+  #life: Life;
+
+  constructor(simulation: Simulation, action: Action) {
+    this.#simulation = simulation;
+    this.#action = action;
+    this.#life = this.#start();
+  }
+
+  async repeatIfLost(): Promise<void> {
+    if (this.outcome !== undefined || !this.#life.dead) return;
+    this.#life = this.#start();
+    await this.#simulation.quiesce();
+  }
+
+  #start(): Life {
+    const life = this.#simulation.newLife("caller");
+    this.#action(new Stacks(life.engine)).then(
+      () => {
+        this.outcome = {};
+      },
+      (error: unknown) => {
+        this.outcome = { error };
+      },
+    );
+    return life;
   }
 }

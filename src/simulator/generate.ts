@@ -76,7 +76,9 @@ class Generator {
       }
       this.#pause(main);
       if (this.#prng.chance(0.2)) this.#fail(main);
-      this.#goal(both && this.#prng.chance(0.3) ? other : main);
+      const line = both && this.#prng.chance(0.3) ? other : main;
+      if (this.#prng.chance(0.15)) this.#steps.push({ race: [this.#goal(line), this.#goal(line)] });
+      else this.#goalAlone(line);
     }
     this.#end(main);
     return { name: `generated-${this.#seed}`, workers: 1 + this.#prng.below(4), steps: this.#steps };
@@ -95,29 +97,32 @@ class Generator {
   }
 
   #create(line: Line): void {
-    this.#steps.push({
-      create: { stack: line.name, template: templateOf(line.stack), ...this.#options() },
-    });
     line.seen.push(line.stack);
+    const template = templateOf(line.stack);
+    this.#steps.push({ create: { stack: line.name, template, ...this.#options() } });
   }
 
-  #goal(line: Line): void {
+  #goal(line: Line): Record<string, unknown> {
     const { name: stack } = line;
     const kind = this.#prng.fraction();
     if (kind < 0.62) {
       line.stack = this.#prng.chance(0.2) ? this.#prng.pick(line.seen) : this.#change(line.stack, line.pool);
       line.seen.push(line.stack);
-      this.#steps.push({ update: { stack, template: templateOf(line.stack), ...this.#options() } });
-    } else if (kind < 0.79) {
-      this.#steps.push({ rollback: { stack } });
-    } else if (kind < 0.88) {
-      this.#steps.push({ cancel: { stack, rollback: this.#prng.chance(0.5) } });
-    } else {
-      this.#steps.push({ delete: { stack } });
-      if (this.#mayFail || this.#prng.chance(0.5)) return;
-      this.#steps.push({ settle: true }, { expect: { gone: stack, status: { [stack]: "NOT_FOUND" } } });
-      this.#create(line);
+      return { update: { stack, template: templateOf(line.stack), ...this.#options() } };
     }
+    if (kind < 0.79) return { rollback: { stack } };
+    if (kind < 0.88) return { cancel: { stack, rollback: this.#prng.chance(0.5) } };
+    return { delete: { stack } };
+  }
+
+  /** Where nothing else can have come first, a deleted stack is gone without a trace, and comes anew. */
+  #goalAlone(line: Line): void {
+    const goal = this.#goal(line);
+    this.#steps.push(goal);
+    if (!("delete" in goal) || this.#mayFail || this.#prng.chance(0.5)) return;
+    const { name: stack } = line;
+    this.#steps.push({ settle: true }, { expect: { gone: stack, status: { [stack]: "NOT_FOUND" } } });
+    this.#create(line);
   }
 
   /** Settled; and sometimes everything is to go in the end, without a trace. */

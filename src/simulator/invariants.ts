@@ -104,6 +104,8 @@ export class Invariants implements Watcher {
     life: Life,
     physicalId: string,
   ): void {
+    // What comes to be after its deadline is promised to be handed over, and nothing else.
+    if (this.#simulation.late.has(call.token)) return;
     if (operation === "create") this.#checkToken(call.token);
     if (operation !== "create" && operation !== "update") return;
     const traversal = life.delivery?.visit.traversal ?? 0;
@@ -173,6 +175,16 @@ export class Invariants implements Watcher {
   #checkToken(token: string): void {
     const made = this.#simulation.world.made.get(token) ?? 0;
     if (made > 1) this.#violate(7, `the token ${token} has made ${made} things`);
+  }
+
+  /** 10. Without faults whoever can go on is told at once, by whoever made it possible. */
+  async checkPrompt(): Promise<void> {
+    const { faults, held, stackNames, store } = this.#simulation;
+    if (faults > 0 || held.length > 0) return;
+    for (const [stack, name] of stackNames) {
+      if (((await store.stack(stack))?.unsettled ?? "") === "") continue;
+      this.#violate(10, `stack ${name} waits for a timer, although nothing went wrong`);
+    }
   }
 
   /** 8. A rollback goes back no further than to what was last seen complete. */
@@ -279,7 +291,10 @@ export class Invariants implements Watcher {
     if (record !== undefined) {
       for (const suffix of ["s", "ix", "rq", "q"]) allowed.add(suffix);
       for (const id of index.keys()) allowed.add(`r:${id}`);
-      for (const goal of [record.goal, record.lastGood, record.base]) allowed.add(`t:${goal}`);
+      for (const goal of [record.goal, record.lastGood, record.base]) {
+        allowed.add(`t:${goal}`);
+        if ((await this.#redis.pttl(`${prefix}t:${goal}`)) > 0) this.#violate(5, `the goal ${goal} expires`);
+      }
     }
     const found = await this.#redis.keys(`${prefix}*`);
     const extra: string[] = [];

@@ -10,8 +10,8 @@ import { HomeostatError, messageOf } from "../errors.js";
 import { AmbiguousName, Expectations } from "./expectations.js";
 import { Goals } from "./goals.js";
 import { Invariants } from "./invariants.js";
-import type { Expectation, Scenario, Step, StepOf } from "./scenario.js";
-import { type Armed, Simulation } from "./simulation.js";
+import type { Expectation, GoalStep, Scenario, Step, StepOf } from "./scenario.js";
+import { type Armed, Simulation, type SimulationOptions } from "./simulation.js";
 
 export interface RunResult {
   ok: boolean;
@@ -29,6 +29,8 @@ class StepFailed extends Error {}
 /** In a random order a delete may be over before the next goal comes: what the scenario says then is moot. */
 class DeletedMeanwhile extends Error {}
 
+export type Action = (stacks: Stacks) => Promise<void>;
+
 export interface CallOutcome {
   error?: unknown;
 }
@@ -37,12 +39,14 @@ export interface CallOutcome {
 export interface Driver {
   /** Whether only what was expected right after settling is exact. */
   readonly explores: boolean;
-  call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome>;
+  /** Of the API, all at once where that is possible. */
+  call(actions: readonly Action[]): Promise<CallOutcome[]>;
   /** Answers whether there were so many. */
   visits(count: number): Promise<boolean>;
   /** Answers whether it came to hold before everything was quiet. */
   until(holds: () => Promise<boolean>): Promise<boolean>;
-  settle(): Promise<void>;
+  /** `whenIdle`: is called once, when nothing more can happen without time. */
+  settle(whenIdle: () => Promise<void>): Promise<void>;
   advance(ms: number): Promise<void>;
   /** Before a step that is not `until`. */
   resume(): Promise<void>;
@@ -63,7 +67,7 @@ export class ScenarioRun {
     scenario: Scenario,
     redis: Redis,
     driverOf: (simulation: Simulation) => Driver,
-    options?: ConstructorParameters<typeof Simulation>[1],
+    options?: SimulationOptions,
   ) {
     this.#scenario = scenario;
     this.simulation = new Simulation(redis, options);
@@ -136,7 +140,9 @@ export class ScenarioRun {
       case "delete":
       case "rollback":
       case "cancel":
-        return this.#goal(step);
+        return this.#goals([step]);
+      case "race":
+        return this.#goals(step.with);
       case "visits":
         return this.#visits(step.with);
       case "until":
@@ -167,22 +173,26 @@ export class ScenarioRun {
     }
   }
 
-  async #goal(
-    step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
-  ): Promise<void> {
-    const { stack: name, error: expected } = step.with;
-    this.#requests += 1;
-    const request = `request-${this.#requests}`;
-    const outcome = await this.#driver.call(async (stacks) => {
-      const reply = await ask(stacks, step, request);
-      if (reply.begun) await stacks.begin(reply);
+  async #goals(goals: readonly GoalStep[]): Promise<void> {
+    const actions = goals.map((step): Action => {
+      this.#requests += 1;
+      const request = `request-${this.#requests}`;
+      return async (stacks) => {
+        const reply = await ask(stacks, step, request);
+        if (reply.begun) await stacks.begin(reply);
+      };
     });
-    const code = outcome.error instanceof HomeostatError ? outcome.error.code : undefined;
-    if (step.kind === "delete") this.#deleted.add(name);
+    const outcomes = await this.#driver.call(actions);
+    for (const step of goals) if (step.kind === "delete") this.#deleted.add(step.with.stack);
+    for (const [i, step] of goals.entries()) this.#judge(step, outcomes[i]?.error);
+  }
+
+  #judge({ with: { stack: name, error: expected } }: GoalStep, error: unknown): void {
+    const code = error instanceof HomeostatError ? error.code : undefined;
     if (code === "not_found" && this.#driver.explores && this.#deleted.has(name))
       throw new DeletedMeanwhile();
-    if (outcome.error !== undefined && (code === undefined || code !== expected)) throw outcome.error;
-    if (outcome.error === undefined && expected !== undefined) {
+    if (error !== undefined && (code === undefined || code !== expected)) throw error;
+    if (error === undefined && expected !== undefined) {
       throw new StepFailed(`it succeeded, but was to fail with ${expected}`);
     }
   }
@@ -199,7 +209,7 @@ export class ScenarioRun {
   }
 
   async #settle(): Promise<void> {
-    await this.#driver.settle();
+    await this.#driver.settle(() => this.#invariants.checkPrompt());
     await this.#invariants.checkSettled();
   }
 
@@ -258,11 +268,7 @@ export class ScenarioRun {
 }
 
 /** What the scenario's step says, as a request to the API. */
-async function ask(
-  stacks: Stacks,
-  step: Extract<Step, { kind: "create" | "update" | "delete" | "rollback" | "cancel" }>,
-  request: string,
-): Promise<Reply<"create">> {
+async function ask(stacks: Stacks, step: GoalStep, request: string): Promise<Reply<"create">> {
   const name = step.with.stack;
   const given = "options" in step.with ? step.with.options : {};
   const options = defined({ rollback_on_failure: given.rollback_on_failure, timeout_ms: given.timeout });

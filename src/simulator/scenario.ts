@@ -74,12 +74,16 @@ const interruptions = {
   visit: { crash: z.strictObject(duringVisit), pause: z.strictObject({ ...duringVisit, for: durationMs }) },
 };
 
-const stepSchemas = {
+const goalSchemas = {
   create: z.strictObject({ stack: z.string(), template, parameters, options, error }),
   update: z.strictObject({ stack: z.string(), template: template.optional(), parameters, options, error }),
   delete: z.strictObject({ ...stackOnly, options }),
   rollback: z.strictObject({ ...stackOnly, options }),
   cancel: z.strictObject({ ...stackOnly, rollback: z.boolean().default(false) }),
+} as const;
+
+const stepSchemas = {
+  ...goalSchemas,
   visits: z.int().min(0),
   until: expectation,
   settle: z.literal(true),
@@ -113,13 +117,26 @@ const stepSchemas = {
   lose: z.int().min(0),
 } as const;
 
+const goalKinds = Object.keys(goalSchemas);
+
+/** Goals that several callers set at once. */
+const raceSchema = z.array(z.record(z.string(), z.unknown())).min(2);
+
 type StepSchemas = typeof stepSchemas;
 type StepKind = keyof StepSchemas;
 export type StepOf<K extends StepKind> = z.output<StepSchemas[K]>;
 export type Expectation = z.output<typeof expectation>;
 
-/** One step with the line that it stands on. */
-export type Step = { [K in StepKind]: { kind: K; line: number; with: StepOf<K> } }[StepKind];
+interface Placed {
+  line: number;
+  path: readonly PropertyKey[];
+}
+
+type SimpleStep = { [K in StepKind]: { kind: K; with: StepOf<K> } & Placed }[StepKind];
+export type GoalStep = Extract<SimpleStep, { kind: keyof typeof goalSchemas }>;
+
+/** One step with where it stands. */
+export type Step = SimpleStep | ({ kind: "race"; with: GoalStep[] } & Placed);
 
 export interface Scenario {
   name: string;
@@ -167,7 +184,7 @@ const byStep: Locate = ([, step]) => ({ line: Number(step ?? 0) + 1, column: 1 }
 /** @throws InvalidError with the place of everything that is wrong. */
 export function scenarioOf(value: unknown, file: string, locate: Locate = byStep): Scenario {
   const problems: Problem[] = [];
-  const refuse = (path: readonly PropertyKey[], message: string) => {
+  const refuse: Refuse = (path, message) => {
     problems.push({ file, ...locate(path), message });
   };
 
@@ -183,49 +200,61 @@ export function scenarioOf(value: unknown, file: string, locate: Locate = byStep
     for (const issue of head.error.issues) refuse(issue.path, describe(issue));
     throw new InvalidError(problems);
   }
-  const steps: Step[] = [];
-  for (const [i, given] of head.data.steps.entries()) {
-    const path = ["steps", i];
-    const keys = Object.keys(given);
-    const kind = keys[0] ?? "";
-    if (keys.length !== 1) {
-      refuse(path, "a step has exactly one key, which says what to do");
-      continue;
-    }
-    const why = refusedSteps[kind];
-    if (why !== undefined) {
-      refuse([...path, kind], `${kind} cannot be used: ${why}`);
-      continue;
-    }
-    const schema = stepSchemas[kind as StepKind];
-    if (schema === undefined) {
-      const known = Object.keys(stepSchemas).join(", ");
-      refuse([...path, kind], `unknown step ${kind}; known are ${known}`);
-      continue;
-    }
-    const parsed = narrowed(kind, given[kind], schema).safeParse(given[kind]);
-    if (!parsed.success) {
-      for (const issue of parsed.error.issues) {
-        const key = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
-        refuse([...path, kind, ...issue.path, ...key], describe(issue));
-      }
-      continue;
-    }
-    steps.push({ kind, line: locate([...path, kind]).line, with: parsed.data } as Step);
-  }
-  loadTemplates(steps, file, refuse);
-  refuseAmbiguousNames(steps, refuse);
+  const steps = readSteps(head.data.steps, ["steps"], { locate, refuse });
+  const simple = steps.flatMap((step) => (step.kind === "race" ? step.with : [step]));
+  loadTemplates(simple, file, refuse);
+  refuseAmbiguousNames(simple, refuse);
   if (problems.length > 0) throw new InvalidError(problems);
   const { name, description, workers } = head.data;
   return { name, description, workers, file, steps };
 }
 
+type Refuse = (path: readonly PropertyKey[], message: string) => void;
+
+function readSteps(
+  given: readonly Record<string, unknown>[],
+  within: readonly PropertyKey[],
+  { locate, refuse }: { locate: Locate; refuse: Refuse },
+): Step[] {
+  return given.flatMap((one, i): Step[] => {
+    const keys = Object.keys(one);
+    const kind = keys[0] ?? "";
+    if (keys.length !== 1) {
+      refuse([...within, i], "a step has exactly one key, which says what to do");
+      return [];
+    }
+    const path = [...within, i, kind];
+    const why = refusedSteps[kind];
+    if (why !== undefined) {
+      refuse(path, `${kind} cannot be used: ${why}`);
+      return [];
+    }
+    const schema = kind === "race" ? raceSchema : stepSchemas[kind as StepKind];
+    if (schema === undefined) {
+      const known = [...Object.keys(stepSchemas), "race"].join(", ");
+      refuse(path, `unknown step ${kind}; known are ${known}`);
+      return [];
+    }
+    const parsed = narrowed(kind, one[kind], schema).safeParse(one[kind]);
+    if (!parsed.success) {
+      for (const issue of parsed.error.issues) {
+        const key = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
+        refuse([...path, ...issue.path, ...key], describe(issue));
+      }
+      return [];
+    }
+    const placed = { line: locate(path).line, path };
+    if (kind !== "race") return [{ kind, ...placed, with: parsed.data } as Step];
+    const goals = readSteps(parsed.data as Record<string, unknown>[], path, { locate, refuse });
+    for (const { kind: other, path: at } of goals) {
+      if (!(other in goalSchemas)) refuse(at, `${other} is no goal; these can race: ${goalKinds.join(", ")}`);
+    }
+    return [{ kind, ...placed, with: goals as GoalStep[] }];
+  });
+}
+
 /** A template given as a path is read when the scenario is. */
-function loadTemplates(
-  steps: readonly Step[],
-  file: string,
-  refuse: (path: readonly PropertyKey[], message: string) => void,
-): void {
+function loadTemplates(steps: readonly SimpleStep[], file: string, refuse: Refuse): void {
   const load = (path: string, at: readonly PropertyKey[]): string => {
     try {
       return readFileSync(resolve(dirname(file), path), "utf8");
@@ -234,22 +263,19 @@ function loadTemplates(
       return "";
     }
   };
-  steps.forEach((step, i) => {
+  for (const step of steps) {
     if (step.kind === "create" || step.kind === "update") {
       if (typeof step.with.template === "string") {
-        step.with.template = load(step.with.template, ["steps", i, step.kind, "template"]);
+        step.with.template = load(step.with.template, [...step.path, "template"]);
       }
     } else if ((step.kind === "expect" || step.kind === "until") && typeof step.with.reality === "string") {
-      step.with.reality = load(step.with.reality, ["steps", i, step.kind, "reality"]);
+      step.with.reality = load(step.with.reality, [...step.path, "reality"]);
     }
-  });
+  }
 }
 
 /** A bare name that several stacks of the file have could mean any of them. */
-function refuseAmbiguousNames(
-  steps: readonly Step[],
-  refuse: (path: readonly PropertyKey[], message: string) => void,
-): void {
+function refuseAmbiguousNames(steps: readonly SimpleStep[], refuse: Refuse): void {
   const stacks = new Map<string, Set<string>>();
   for (const step of steps) {
     if (step.kind !== "create" && step.kind !== "update") continue;
@@ -257,15 +283,12 @@ function refuseAmbiguousNames(
       stacks.set(name, (stacks.get(name) ?? new Set()).add(step.with.stack));
     }
   }
-  for (const [i, step] of steps.entries()) {
+  for (const step of steps) {
     for (const { name, path } of bareNames(step)) {
       const owners = stacks.get(name);
       if (owners === undefined || owners.size < 2) continue;
       const all = [...owners].join(", ");
-      refuse(
-        ["steps", i, step.kind, ...path],
-        `${name} is in the stacks ${all}: say which, as in stack/${name}`,
-      );
+      refuse([...step.path, ...path], `${name} is in the stacks ${all}: say which, as in stack/${name}`);
     }
   }
 }
@@ -276,7 +299,7 @@ function resourceNames(template: unknown): string[] {
   return resources !== null && typeof resources === "object" ? Object.keys(resources) : [];
 }
 
-function bareNames(step: Step): { name: string; path: string[] }[] {
+function bareNames(step: SimpleStep): { name: string; path: string[] }[] {
   const given = step.with as Record<string, unknown>;
   const isExpectation = step.kind === "expect" || step.kind === "until";
   const named = isExpectation

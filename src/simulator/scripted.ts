@@ -1,6 +1,5 @@
 /** Step by step: one visit at a time, exact and repeatable. */
-import type { Stacks } from "../api/stacks.js";
-import type { CallOutcome, Driver } from "./scenario-run.js";
+import type { Action, CallOutcome, Driver } from "./scenario-run.js";
 import type { Simulation } from "./simulation.js";
 
 /** Time without any progress after which a run with a held call is as settled as it gets, ms. */
@@ -17,8 +16,10 @@ export class ScriptedDriver implements Driver {
     this.#simulation = simulation;
   }
 
-  call(action: (stacks: Stacks) => Promise<void>): Promise<CallOutcome> {
-    return this.#simulation.call(action);
+  async call(actions: readonly Action[]): Promise<CallOutcome[]> {
+    const outcomes: CallOutcome[] = [];
+    for (const action of actions) outcomes.push(await this.#simulation.call(action));
+    return outcomes;
   }
 
   async visits(count: number): Promise<boolean> {
@@ -51,10 +52,12 @@ export class ScriptedDriver implements Driver {
     }
   }
 
-  async settle(): Promise<void> {
+  async settle(whenIdle: () => Promise<void>): Promise<void> {
     const simulation = this.#simulation;
     let { progress } = simulation;
     let since = simulation.now;
+    await simulation.drain();
+    await whenIdle();
     do {
       await simulation.drain();
       if (simulation.progress !== progress) {

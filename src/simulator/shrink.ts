@@ -1,6 +1,8 @@
 /** Makes a failing scenario smaller: leaves out steps, then resources, as long as some seed near by still fails. */
 import type { ScenarioDocument, TemplateDocument } from "./generate.js";
 
+type Step = ScenarioDocument["steps"][number];
+
 export interface Failing {
   document: ScenarioDocument;
   seed: number;
@@ -43,10 +45,11 @@ function withoutStep(document: ScenarioDocument, index: number): ScenarioDocumen
 }
 
 function namesOf({ steps }: ScenarioDocument): string[] {
-  return [...new Set(steps.flatMap((step) => Object.keys(templateIn(step)?.resources ?? {})))];
+  const goals = steps.flatMap((step) => ("race" in step ? (step.race as Step[]) : [step]));
+  return [...new Set(goals.flatMap((step) => Object.keys(templateIn(step)?.resources ?? {})))];
 }
 
-function templateIn(step: Record<string, unknown>): TemplateDocument | undefined {
+function templateIn(step: Step): TemplateDocument | undefined {
   const [given] = Object.values(step);
   return (given as { template?: TemplateDocument } | undefined)?.template;
 }
@@ -54,16 +57,19 @@ function templateIn(step: Record<string, unknown>): TemplateDocument | undefined
 function withoutResource(document: ScenarioDocument, name: string): ScenarioDocument {
   const steps = document.steps
     .filter((step) => (Object.values(step)[0] as { resource?: string }).resource !== name)
-    .map((step) => {
-      const template = templateIn(step);
-      if (template === undefined) return step;
-      const resources = Object.entries(template.resources)
-        .filter(([other]) => other !== name)
-        .map(([other, definition]) => [other, withoutReferences(definition, name)]);
-      const [[kind, given] = ["", {}]] = Object.entries(step);
-      return { [kind]: { ...(given as object), template: { resources: Object.fromEntries(resources) } } };
-    });
+    .map((step) => stepWithout(step, name));
   return { ...document, steps };
+}
+
+function stepWithout(step: Step, name: string): Step {
+  if ("race" in step) return { race: (step.race as Step[]).map((goal) => stepWithout(goal, name)) };
+  const template = templateIn(step);
+  if (template === undefined) return step;
+  const resources = Object.entries(template.resources)
+    .filter(([other]) => other !== name)
+    .map(([other, definition]) => [other, withoutReferences(definition, name)]);
+  const [[kind, given] = ["", {}]] = Object.entries(step);
+  return { [kind]: { ...(given as object), template: { resources: Object.fromEntries(resources) } } };
 }
 
 function withoutReferences(definition: Record<string, unknown>, name: string): Record<string, unknown> {

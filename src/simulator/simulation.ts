@@ -92,6 +92,8 @@ interface Held {
 export interface Passage {
   /** The caller vanishes when the call has taken effect, before it gets the reply. */
   crashAfter: boolean;
+  /** The first answer is lost, and the call is sent again. */
+  repeat: boolean;
 }
 
 /** What checkers are told as it happens. A message is a violation. */
@@ -111,10 +113,18 @@ export interface Watcher {
   announced(event: LifecycleEvent): void;
 }
 
+export interface SimulationOptions {
+  /** Of its keys in Redis, so that several runs can share a server. */
+  prefix?: string;
+  /** Whether anybody will read the trace. */
+  traced?: boolean;
+  limits?: Partial<Limits>;
+}
+
 export class Simulation {
   now = startMs;
   readonly world = new World();
-  readonly limits: Limits = simulatedLimits;
+  readonly limits: Limits;
   /** For checkers: reads Redis past all seams. */
   readonly store: Store;
   readonly sealing = new Sealing(Buffer.alloc(32, 7).toString("base64"));
@@ -138,6 +148,10 @@ export class Simulation {
   gateOfEffect: ((life: Life, call: CallContext, operation: Operation) => Promise<void>) | undefined;
   /** Exploring: what may happen to a notification. */
   fateOfRing: (() => "deliver" | "duplicate" | "lose" | { delayMs: number }) | undefined;
+  /** Exploring: a lease was renewed, and with it a call's deadline. */
+  renewed: ((life: Life, callMs: number) => void) | undefined;
+  /** Tokens whose create took effect after its deadline. */
+  readonly late = new Set<string>();
   /** Set to be asked after every effect; a true answer parks the call there. */
   afterEffect: (() => Promise<boolean>) | undefined;
   readonly #redis: Redis;
@@ -155,11 +169,10 @@ export class Simulation {
   #hintDue: { at: number | undefined } | undefined;
   #whenIdle: (() => void) | undefined;
 
-  /** `prefix`: of its keys, so that several runs can share a server. `traced`: whether anybody will read the trace. */
-  constructor(redis: Redis, options: { prefix?: string; traced?: boolean } = {}) {
-    const { prefix = "hs:", traced = true } = options;
+  constructor(redis: Redis, { prefix = "hs:", traced = true, limits = {} }: SimulationOptions = {}) {
     this.#redis = redis;
     this.traced = traced;
+    this.limits = { ...simulatedLimits, ...limits };
     this.store = new Store(redis, this.limits, { prefix, now: () => this.now, hintShards: 1 });
   }
 
@@ -242,6 +255,8 @@ export class Simulation {
               const line = describeStoreCall(String(key), args, result);
               if (line !== undefined) this.log(`${life.name} ${line}`);
             }
+            const callMs = key === "renew" ? (args[2] as number | undefined) : undefined;
+            if (callMs !== undefined && result === true) this.renewed?.(life, callMs);
             if (key === "begin") {
               const begin = args[0] as Begin;
               this.stackNames.set(begin.stack, begin.name);
@@ -275,6 +290,7 @@ export class Simulation {
     this.#outstanding += 1;
     let result: T;
     try {
+      if (passage?.repeat === true) await action();
       result = await action();
     } finally {
       this.#hintDue = undefined;

@@ -28,8 +28,8 @@ class TamperingDriver extends ScriptedDriver {
     this.#settled = settled;
   }
 
-  override async settle(): Promise<void> {
-    await super.settle();
+  override async settle(whenIdle: () => Promise<void>): Promise<void> {
+    await super.settle(whenIdle);
     await this.#settled();
   }
 }
