@@ -198,9 +198,10 @@ function addSimulate(homeostat: Command): void {
     .command("simulate")
     .summary("run scenarios in a simulated world")
     .description("Runs scenario files against the engine in a simulated world and checks its promises.")
-    .argument("<file...>", "scenarios")
+    .argument("[file...]", "scenarios")
     .option("--explore <n>", "so many runs with chosen interleavings")
-    .option("--seed <n>", "where the choices of --explore begin")
+    .option("--generate <n>", "make up so many scenarios and explore each; one that fails becomes a file")
+    .option("--seed <n>", "where the choices of --explore and --generate begin")
     .option("--workers <n>", "simulated workers")
     .option("--faults <list>", "faults to choose from, parted by commas")
     .addHelpText(

@@ -1,7 +1,8 @@
 /**
  * What convergence costs, next to what it cannot do without and next to a job queue, all in one run on one machine.
  *
- * BENCH_NODES (10000), BENCH_ROUNDS (3) and BENCH_PARTS (all: create,always,scale,visits) make it shorter or longer.
+ * BENCH_NODES (10000), BENCH_ROUNDS (3) and BENCH_PARTS (all: create,always,scale,visits,
+ * exploring) make it shorter or longer.
  */
 import { cpus, loadavg } from "node:os";
 import {
@@ -14,13 +15,14 @@ import {
   runBullmq,
   runHost,
 } from "./contenders.js";
+import { type Exploring, measureExploring } from "./exploring.js";
 import { median, number, several, table } from "./figures.js";
 import { type Durability, Servers, type Sums } from "./servers.js";
 import { dag, tree } from "./shapes.js";
 
 const nodes = Number(process.env.BENCH_NODES ?? 10_000);
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3);
-const parts = new Set((process.env.BENCH_PARTS ?? "create,always,scale,visits").split(","));
+const parts = new Set((process.env.BENCH_PARTS ?? "create,always,scale,visits,exploring").split(","));
 const fewNodes = 100;
 const scriptNodes = Math.min(nodes, 1_000);
 
@@ -214,6 +216,21 @@ function updateTable(done: readonly Round[]): string {
   return table(`Update that changes one leaf of ${nodes.toLocaleString("en-US")} (R15)`, ["", ""], rows);
 }
 
+function exploringTable({ update, generated, bareUs }: Exploring): string {
+  const row = (what: string, speed: Exploring["update"]) => [
+    what,
+    number(speed.runsPerSecond),
+    number(speed.usPerVisit),
+    number(speed.usPerVisit / bareUs),
+    number(speed.cpuMsPerRun),
+  ];
+  return table(
+    `Explored runs, all faults, one process (an empty Redis command took ${number(bareUs)} µs)`,
+    ["", "runs per second", "µs per visit", "× empty command", "CPU ms per run"],
+    [row("create and update of 6 resources", update), row("made-up scenarios", generated)],
+  );
+}
+
 function timeTables({ many, timed }: Visits): string {
   const us = (ms: number) => number((ms / many.visits) * 1000);
   const processes = table(
@@ -244,6 +261,8 @@ const everysec = parts.has("create") ? await allRounds("everysec") : [];
 const always = parts.has("always") ? await allRounds("always") : [];
 const sizes = parts.has("scale") ? await scale() : new Map<number, Created[]>();
 const counted = parts.has("visits") ? await visits() : undefined;
+if (parts.has("exploring")) note("exploring");
+const exploring = parts.has("exploring") ? await measureExploring() : undefined;
 note("done");
 
 if (everysec.length > 0)
@@ -257,6 +276,7 @@ const tables = [
   ...(sizes.size > 0 ? [scaleTable(sizes)] : []),
   ...(everysec.length > 0 ? [updateTable(everysec)] : []),
   ...(counted === undefined ? [] : [visitTable(counted), timeTables(counted)]),
+  ...(exploring === undefined ? [] : [exploringTable(exploring)]),
 ];
 console.log(tables.join("\n"));
 const machine = `${cpus().length} processors, load ${number(loads[0] ?? 0)} at the start, ${number(loads.at(-1) ?? 0)} at the end, at most ${number(Math.max(...loads))}; Node ${process.version}`;
@@ -270,6 +290,7 @@ console.log(
     always,
     sizes: [...sizes],
     visits: counted && withoutMaps(counted),
+    exploring,
   }),
 );
 

@@ -50,6 +50,7 @@ describe("2: usage and invalid templates", () => {
       /gone\.js: .*no such file/,
     ],
     ["a bad number", ["simulate", "x", "--seed", "-1"], /--seed needs a whole number/],
+    ["nothing to simulate", ["simulate"], /give scenario files, or --generate N/],
   ];
 
   it.each(wrong)("%s", async (_what, args, message) => {

@@ -1,9 +1,10 @@
-/** `homeostat simulate FILE…` */
+/** `homeostat simulate FILE…`, `homeostat simulate --generate N` */
 import { HomeostatError } from "../../errors.js";
 import type { Context } from "../context.js";
 
 export interface SimulateFlags {
   explore?: string;
+  generate?: string;
   seed?: string;
   workers?: string;
   faults?: string;
@@ -15,12 +16,17 @@ export async function simulate(
   flags: SimulateFlags,
 ): Promise<number> {
   const explore = wholeNumber("--explore", flags.explore, 1);
+  const generate = wholeNumber("--generate", flags.generate, 1);
+  if (files.length === 0 && generate === undefined) {
+    throw new HomeostatError("invalid", "give scenario files, or --generate N to make scenarios up");
+  }
   const seed = wholeNumber("--seed", flags.seed, 0);
   const workers = wholeNumber("--workers", flags.workers, 1);
   const faults = flags.faults?.split(",").filter((fault) => fault !== "");
   const { runSimulate } = await import("../../simulator/simulate.js");
   return runSimulate(files, {
     ...(explore === undefined ? {} : { explore }),
+    ...(generate === undefined ? {} : { generate }),
     ...(seed === undefined ? {} : { seed }),
     ...(workers === undefined ? {} : { workers }),
     ...(faults === undefined ? {} : { faults }),
