@@ -46,6 +46,8 @@ interface WaitingEffect {
   operation: Operation;
   /** Lands although it is too late. */
   late: boolean;
+  /** When it takes effect, drawn as soon as its worker is away; as long as it works, any moment will do. */
+  landsAt: number | undefined;
   /** When it can no longer land although its worker does not renew. */
   deadline: number;
   land: () => void;
@@ -101,12 +103,14 @@ export class Explorer {
     if (this.#steps > stepsLimit) throw new Error(`${this.#steps} steps: something spins`);
     const ready = this.#waiting.filter(({ life }) => !this.#isAway(life));
     const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
-    const options = ready.length + this.#effects.length + deliverable;
+    const landable = this.#landable();
+    const options = ready.length + landable.length + deliverable;
     if (options === 0) return false;
     if (this.#effects.length > 0 && (await this.#disturbCalls(ready.length === 0))) return true;
     const choice = this.#order.below(options);
     if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
-    else if (choice < ready.length + this.#effects.length) this.#land(choice - ready.length);
+    else if (choice < ready.length + landable.length)
+      this.#land(landable[choice - ready.length] as WaitingEffect);
     else this.#deliver(this.#order.below(deliverable));
     await this.simulation.quiesce();
     return true;
@@ -128,9 +132,11 @@ export class Explorer {
 
   /** When something falls due, undefined when nothing will. */
   async nextDue(): Promise<number | undefined> {
-    const due = await this.simulation.nextDue();
-    const times = [due, this.simulation.nextTimer()].filter((at) => at !== undefined);
-    return due === undefined ? undefined : Math.min(...times);
+    const { now } = this.simulation;
+    const due = [await this.simulation.nextDue(), ...this.#effects.map(({ landsAt }) => landsAt)];
+    const reasons = due.filter((at) => at !== undefined && at >= now) as number[];
+    if (reasons.length === 0) return undefined;
+    return Math.min(...reasons, this.simulation.nextTimer() ?? Number.POSITIVE_INFINITY);
   }
 
   /** Lets time pass to `at`, which is not beyond the next thing that is due. */
@@ -141,6 +147,7 @@ export class Explorer {
       const { life, operation } = effect;
       if (!life.dead && operation === "create" && this.#strikes("late")) {
         effect.late = true;
+        effect.landsAt = this.simulation.now;
         this.#survivors.add(life);
         continue;
       }
@@ -183,6 +190,7 @@ export class Explorer {
         call,
         operation,
         late: false,
+        landsAt: undefined,
         deadline: this.simulation.now + call.deadlineMs,
         land: resolve,
         miss: () => reject(new ProviderError("not in time", { retryable: true, effect: "none" })),
@@ -211,9 +219,19 @@ export class Explorer {
     return !this.#survivors.has(life) && this.#strikes("crash");
   }
 
-  #land(index: number): void {
-    const [effect] = this.#effects.splice(index, 1);
-    if (effect === undefined) return;
+  /** What is under way in the real system when its worker vanishes may take until the deadline. */
+  #landable(): WaitingEffect[] {
+    const { now } = this.simulation;
+    for (const effect of this.#effects) {
+      if (effect.landsAt !== undefined || !this.#isAway(effect.life)) continue;
+      const afterMs = this.#order.chance(0.5) ? 0 : this.#order.below(Math.max(1, effect.deadline - now));
+      effect.landsAt = now + afterMs;
+    }
+    return this.#effects.filter(({ landsAt }) => landsAt === undefined || landsAt <= now);
+  }
+
+  #land(effect: WaitingEffect): void {
+    this.#effects.splice(this.#effects.indexOf(effect), 1);
     if (this.#isLate(effect)) {
       effect.miss();
       return;

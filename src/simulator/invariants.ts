@@ -87,6 +87,7 @@ export class Invariants implements Watcher {
     this.#checkOverlap(call, operation, life);
     this.#open.add({ token: call.token, operation, life });
     if (operation === "delete") this.#deleting.add(call.token);
+    if (operation !== "find" && operation !== "read") await this.#checkRight(call, operation, life);
     if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
   }
 
@@ -151,6 +152,32 @@ export class Invariants implements Watcher {
       if (open.token !== call.token || other === life || other.dead || this.#suspended.has(other)) continue;
       this.#violate(1, `${operation} of ${call.resource} starts while ${open.operation} is in progress`);
     }
+  }
+
+  renewed(holder: string, named: string): void {
+    if (holder !== named) this.#violate(11, `a lease of ${named || "nobody"} was renewed for ${holder}`);
+  }
+
+  /** 11. Who calls holds the lease and has said so, and the deadline has not passed. */
+  async #checkRight(
+    { stack, token, resource }: CallContext,
+    operation: Operation,
+    life: Life,
+  ): Promise<void> {
+    const { store, now } = this.#simulation;
+    const [record] = await store.resources(stack, [token], ["holder", "intent", "deadline"]);
+    // A thing that was handed over to a new record has its token from another.
+    if (record?.holder === undefined) return;
+    const { holder, intent, deadline } = record;
+    const wrong =
+      holder !== life.holder
+        ? "without the lease"
+        : intent !== operation
+          ? `with the intent ${intent || "of nothing"}`
+          : Number(deadline) <= now
+            ? "after its deadline"
+            : undefined;
+    if (wrong !== undefined) this.#violate(11, `${operation} of ${resource} is called ${wrong}`);
   }
 
   /** 3. What a resource requires under a traversal has reached that traversal's goal before it is touched. */

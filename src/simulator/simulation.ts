@@ -49,6 +49,8 @@ export interface Life {
   engine: Engine;
   /** What it is busy with. */
   delivery: Delivery | undefined;
+  /** Under which it claimed last. */
+  holder: string;
 }
 
 export interface Delivery {
@@ -111,6 +113,8 @@ export interface Watcher {
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void;
   begun(begin: Begin, answer: BeginAnswer): Promise<void>;
   announced(event: LifecycleEvent): void;
+  /** A renewal was granted to one holder while the record named another or the same. */
+  renewed(holder: string, named: string): void;
 }
 
 export interface SimulationOptions {
@@ -200,6 +204,7 @@ export class Simulation {
       dead: false,
       pausedUntil: 0,
       delivery: undefined,
+      holder: "",
       engine: undefined as unknown as Engine,
     };
     life.engine = this.#engineOf(life);
@@ -250,13 +255,18 @@ export class Simulation {
         return (...args: unknown[]) => {
           if (key === "commit") this.progress += 1;
           return this.#seam(life, String(key), async () => {
+            if (key === "claim") life.holder = String(args[1]);
+            const held = key === "renew" ? await this.#holderOf(args[0] as Visit) : undefined;
             const result: unknown = await member.apply(store, args);
             if (this.traced) {
               const line = describeStoreCall(String(key), args, result);
               if (line !== undefined) this.log(`${life.name} ${line}`);
             }
-            const callMs = key === "renew" ? (args[2] as number | undefined) : undefined;
-            if (callMs !== undefined && result === true) this.renewed?.(life, callMs);
+            if (key === "renew" && result === true) {
+              const [, holder, callMs] = args as [Visit, string, number | undefined];
+              for (const watcher of this.#watchers) watcher.renewed(holder, held ?? "");
+              if (callMs !== undefined) this.renewed?.(life, callMs);
+            }
             if (key === "begin") {
               const begin = args[0] as Begin;
               this.stackNames.set(begin.stack, begin.name);
@@ -267,6 +277,11 @@ export class Simulation {
         };
       },
     });
+  }
+
+  async #holderOf({ stack, resource }: Visit): Promise<string | undefined> {
+    const [record] = await this.store.resources(stack, [resource], ["holder"]);
+    return record?.holder;
   }
 
   /** A checker's look: no point of the run. */

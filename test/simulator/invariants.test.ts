@@ -2,6 +2,7 @@
  * Theory: a checker that never fires proves nothing. Each invariant is broken on purpose, by an engine with a planted
  * fault or by a world or Redis made wrong by hand, and must say so; the same run left alone must not.
  */
+import type { Redis } from "ioredis";
 import { describe, expect, test } from "vitest";
 import type { Simulation } from "../../src/simulator/simulation.js";
 import { stackNamed, type Tampering, withScripts } from "./run-text.js";
@@ -55,6 +56,14 @@ const twoDeliveries = `
   - duplicate: 1
   - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
   - visits: 2
+  - release: {resource: A}
+  - settle: true`;
+
+const longCall = `
+  - hold: {resource: A, op: create}
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
+  - visits: 1
+  - advance: 15s
   - release: {resource: A}
   - settle: true`;
 
@@ -297,6 +306,55 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
       plant: ({ store }) => {
         const settle = store.settle.bind(store);
         store.settle = (stack, traversal, { event: _, ...rest }) => settle(stack, traversal, rest);
+      },
+    },
+  },
+  {
+    title: "10 somebody waits for a timer",
+    says: /^invariant 10: stack foo waits for a timer, although nothing went wrong$/,
+    steps: made,
+    wrong: {
+      plant: ({ store }) => {
+        const commit = store.commit.bind(store);
+        store.commit = async (visit, given) => {
+          const answer = await commit(visit, given);
+          return answer.tag === "ok" ? { ...answer, rings: [] } : answer;
+        };
+      },
+    },
+  },
+  ...(
+    [
+      ["lease", { holder: "somebody" }, /^invariant 11: create of A is called without the lease$/],
+      ["intent", { intent: "update" }, /^invariant 11: create of A is called with the intent update$/],
+      ["time", { deadline: "1" }, /^invariant 11: create of A is called after its deadline$/],
+    ] as const
+  ).map(([what, fields, says]) => ({
+    title: `11 a call without ${what}`,
+    says,
+    steps: made,
+    wrong: {
+      plant: ({ store }: Simulation, redis: Redis) => {
+        const commit = store.commit.bind(store);
+        store.commit = async (visit, given) => {
+          const answer = await commit(visit, given);
+          const key = store.keys.resource(visit.stack, visit.resource);
+          if (given.effect === "intent") await redis.hset(key, fields);
+          return answer;
+        };
+      },
+    },
+  })),
+  {
+    title: "11 a lease is renewed for another",
+    says: /^invariant 11: a lease of somebody was renewed for \w+$/,
+    steps: longCall,
+    wrong: {
+      plant: ({ store }) => {
+        store.renew = async () => true;
+        const resources = store.resources.bind(store);
+        store.resources = async (stack, ids, fields) =>
+          fields.join() === "holder" ? [{ holder: "somebody" }] : resources(stack, ids, fields);
       },
     },
   },
