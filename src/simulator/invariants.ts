@@ -52,8 +52,10 @@ export class Invariants implements Watcher {
   /** The traversal under which a stack was last seen complete. */
   readonly #complete = new Map<string, number>();
   readonly #announced = new Set<string>();
-  /** Under which traversal a thing was made or last updated. */
-  readonly #touched = new Map<string, number>();
+  /** Under which traversal a thing was made or last updated, and after how many effects. */
+  readonly #touched = new Map<string, { traversal: number; at: number }>();
+  /** What became of the physical world, one effect after the other. */
+  readonly #history: { id: string; state: PhysicalThing | undefined }[] = [];
 
   constructor(simulation: Simulation, goals: Goals, redis: Redis) {
     this.#simulation = simulation;
@@ -110,14 +112,17 @@ export class Invariants implements Watcher {
     if (operation === "create") this.#checkToken(call.token);
     if (operation !== "create" && operation !== "update") return;
     const traversal = life.delivery?.visit.traversal ?? 0;
-    this.#touched.set(physicalId, traversal);
     const goal = this.#goals.at(call.stack, traversal);
     const thing = this.#simulation.world.things.get(physicalId);
-    if (goal === undefined || thing === undefined) return;
+    if (thing === undefined) return;
+    this.#touched.set(physicalId, { traversal, at: this.#history.length });
+    this.#history.push({ id: physicalId, state: { ...thing } });
+    if (goal === undefined) return;
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.#simulation.world);
   }
 
   beforeRemoval(_call: CallContext, physicalId: string): void {
+    this.#history.push({ id: physicalId, state: undefined });
     if (this.excuses.drifted) return;
     for (const thing of this.#simulation.world.things.values()) {
       const refers = thing.id !== physicalId && thing.refersTo.has(physicalId);
@@ -127,14 +132,21 @@ export class Invariants implements Watcher {
     }
   }
 
-  /** It is what a goal since then says without the other one: nothing about it had to be changed. */
+  /** At some time since it was touched, it was what a newer goal says without the other one: nothing had to be changed. */
   #isReleased(thing: PhysicalThing, physicalId: string): boolean {
-    const since = this.#touched.get(thing.id) ?? 0;
+    const { traversal, at } = this.#touched.get(thing.id) ?? { traversal: 0, at: 0 };
+    const goals = this.#goals.all(thing.stack).filter((goal) => goal.traversal > traversal);
+    const world = new Map<string, PhysicalThing>();
     const others = (name: string) =>
-      this.#simulation.world.named(name, thing.stack).findLast(({ id }) => id !== physicalId);
-    return this.#goals
-      .all(thing.stack)
-      .some((goal) => goal.traversal > since && isAsWanted(goal, thing, others));
+      [...world.values()].findLast(
+        (other) => other.name === name && other.stack === thing.stack && other.id !== physicalId,
+      );
+    for (const [index, { id, state }] of this.#history.entries()) {
+      if (state === undefined) world.delete(id);
+      else world.set(id, state);
+      if (index >= at && goals.some((goal) => isAsWanted(goal, thing, others))) return true;
+    }
+    return false;
   }
 
   /** Once its resource is gone, nobody looks after what a retained thing refers to. */
