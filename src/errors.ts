@@ -57,6 +57,12 @@ export function describeProblem(problem: Problem): string {
   return where === "" ? problem.message : `${where}: ${problem.message}`;
 }
 
+/** Of whatever was thrown: it need not be an error, nor have a message. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    const text = error instanceof Error ? error.message || error.name : error;
+    return String(text ?? "") || "an error without a message";
+  } catch {
+    return "an error that cannot be shown";
+  }
 }

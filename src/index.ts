@@ -1,7 +1,7 @@
 /** What a program that embeds or extends Homeostat may use. */
 export { Client, type ClientOptions } from "./api/client.js";
 export type { Reply, Request, ResourceView, StackView, Verb } from "./api/schemas.js";
-export type { NatsOptions } from "./bus/connect.js";
+export type { ConnectionLog, NatsOptions } from "./bus/connect.js";
 export { describeProblem, type ErrorCode, HomeostatError, InvalidError, type Problem } from "./errors.js";
 export type { Json, JsonObject } from "./json.js";
 export { type BuiltinOptions, builtinTypes } from "./providers/builtin.js";

@@ -3,9 +3,15 @@
  * however often it arrives (R6).
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { ErrorCode, Events, headers, type Msg, type MsgHdrs, NatsError } from "nats";
+import { ErrorCode, headers, type Msg, type MsgHdrs, NatsError } from "nats";
 import { Bodies, bodyHeader } from "../bus/bodies.js";
-import { connectNats, type NatsLink, type NatsOptions } from "../bus/connect.js";
+import {
+  type ConnectionLog,
+  connectNats,
+  type NatsLink,
+  type NatsOptions,
+  watchConnection,
+} from "../bus/connect.js";
 import { defaultStreamLimits } from "../bus/streams.js";
 import { Subjects } from "../bus/subjects.js";
 import { nextTraceparent, traceHeader } from "../bus/trace-context.js";
@@ -26,8 +32,11 @@ export interface ClientOptions {
   nats: NatsOptions;
   /** Of the deployment. Default: `homeostat`. */
   prefix?: string | undefined;
+  /** Is told when the connection is lost (`warn`) and when it is back (`info`); it comes back by itself. */
+  log?: ConnectionLog | undefined;
 }
 
+const silent: ConnectionLog = { info: () => undefined, warn: () => undefined };
 const defaultTimeoutMs = 30_000;
 /** How long one sending waits for its answer. */
 const answerMs = 3_000;
@@ -41,18 +50,24 @@ export class Client {
   readonly #bodies: Bodies;
   readonly #streams = new Set<EventStream>();
   readonly #waiting = new Set<() => void>();
+  #connected = true;
 
-  private constructor(link: NatsLink, subjects: Subjects) {
+  private constructor(link: NatsLink, subjects: Subjects, log: ConnectionLog) {
     this.#link = link;
     this.#subjects = subjects;
     this.#bodies = new Bodies(link, subjects.bodyBucket, defaultStreamLimits.bodyMaxAgeMs);
-    void this.#watch();
+    const change = (connected: boolean) => this.#change(connected);
+    void watchConnection(link, log, { lost: () => change(false), back: () => change(true) });
   }
 
   /** @throws HomeostatError `unavailable` when NATS cannot be used. */
   static async connect(options: ClientOptions): Promise<Client> {
     const subjects = new Subjects(options.prefix);
-    return new Client(await connectNats(options.nats, "homeostat client"), subjects);
+    return new Client(await connectNats(options.nats, "homeostat client"), subjects, options.log ?? silent);
+  }
+
+  get isConnected(): boolean {
+    return this.#connected;
   }
 
   /**
@@ -117,18 +132,16 @@ export class Client {
         }
       }
       const leftMs = deadline - performance.now();
-      if (leftMs <= 0) throw noAnswer(this.#link.where, verb);
+      if (leftMs <= 0)
+        throw this.#connected ? noAnswer(this.#link.where, verb) : noConnection(this.#link.where);
       await sleep(Math.min(againMs, leftMs));
     }
   }
 
   /** What was asked over a connection that is lost, or before it was back, may not be answered any more. */
-  async #watch(): Promise<void> {
-    for await (const { type } of this.#link.connection.status()) {
-      if (type === Events.Disconnect || type === Events.Reconnect) {
-        for (const giveUp of this.#waiting) giveUp();
-      }
-    }
+  #change(connected: boolean): void {
+    this.#connected = connected;
+    for (const giveUp of this.#waiting) giveUp();
   }
 
   /** Undefined when nobody answered. */
@@ -188,6 +201,10 @@ function noAnswer(where: string, verb: Verb): HomeostatError {
     "unavailable",
     `no daemon answers "${verb}" on NATS at ${where}; start one (homeostat daemon), or see whether its prefix is another`,
   );
+}
+
+function noConnection(where: string): HomeostatError {
+  return new HomeostatError("unavailable", `the connection to NATS at ${where} is lost, and not back yet`);
 }
 
 function errorOf(body: unknown): HomeostatError {

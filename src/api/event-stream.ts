@@ -15,6 +15,7 @@ import {
   nanos,
   type Subscription,
 } from "nats";
+import { z } from "zod";
 import type { NatsLink } from "../bus/connect.js";
 import type { Subjects } from "../bus/subjects.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
@@ -183,7 +184,11 @@ export class EventStream implements AsyncIterable<LifecycleEvent> {
   #receive(message: Msg, sequence: number): void {
     this.#position = sequence;
     const event = readEvent(message);
-    if (event === undefined || this.#seen.has(event.id)) return;
+    if (event === undefined || this.#seen.has(event.id)) {
+      // The reader is not told of this one, so it does not ask for more.
+      if (this.#queue.length === 0) this.#session?.ask();
+      return;
+    }
     this.#seen.add(event.id);
     if (this.#seen.size > rememberedIds) this.#seen.delete(this.#seen.values().next().value ?? "");
     this.#queue.push(event);
@@ -278,9 +283,18 @@ function placeOf(reply: string): { stored: number; delivered: number } | undefin
   return stored > 0 && delivered > 0 ? { stored, delivered } : undefined;
 }
 
+const text = z.string();
+const eventSchema = z.object({
+  ...{ type: text, id: text, time: text, stack: text, stackName: text, what: text, traversal: z.int() },
+  ...{ resource: text.optional(), resourceId: text.optional() },
+  ...{ action: text.optional(), reason: text.optional() },
+});
+
+/** Undefined for what is no event: anybody may publish there. */
 function readEvent(message: Msg): LifecycleEvent | undefined {
   try {
-    return message.json<LifecycleEvent>();
+    const event: unknown = message.json();
+    return eventSchema.safeParse(event).success ? (event as LifecycleEvent) : undefined;
   } catch {
     return undefined;
   }

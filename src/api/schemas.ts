@@ -12,6 +12,7 @@ const request = z
   .string()
   .min(1)
   .max(128)
+  .regex(/^[^!]/, "ids that begin with ! are the engine's own")
   .optional()
   .describe("Id of this request: the same id again is the same goal. Made up when absent.");
 const expected = z

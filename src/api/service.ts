@@ -29,10 +29,12 @@ export interface ApiServiceOptions {
 const requestsAtOnce = 512;
 /** When a service that NATS ended, for want of permissions for instance, is offered again. */
 const offerAgainMs = 5_000;
-/** Of a failure; there is a message that tells all, and it must fit. */
+/** Of a failure; it must fit into a message, even if each character takes six bytes. */
 const maxHeaderLength = 200;
 const maxDescriptionLength = 20_000;
 const maxProblems = 200;
+const maxProblemLength = 500;
+const maxFileLength = 200;
 
 type Handlers = { [V in Verb]: (request: ParsedRequest<V>) => Promise<Reply<V>> };
 
@@ -130,7 +132,7 @@ export class ApiService {
   async #read(message: ServiceMsg): Promise<unknown> {
     const name = message.headers?.get(bodyHeader) ?? "";
     const body = name === "" ? message.data : await this.#options.bodies.get(name);
-    const text = Buffer.from(body).toString("utf8").trim();
+    const text = decode(body).trim();
     try {
       return text === "" ? {} : JSON.parse(text);
     } catch (error) {
@@ -184,11 +186,24 @@ export class ApiService {
         code: status,
         err_code: known.code,
         description: known.message.slice(0, maxDescriptionLength),
-        problems: known.problems.slice(0, maxProblems),
+        problems: known.problems.slice(0, maxProblems).map(shortened),
       },
     };
     message.respondError(status, headerText(known.message), Buffer.from(JSON.stringify(body)));
   }
+}
+
+function decode(body: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    throw new HomeostatError("invalid", "the request is not JSON: it is not text in UTF-8");
+  }
+}
+
+function shortened({ message, file, ...place }: Problem): Problem {
+  const where = file === undefined ? {} : { file: file.slice(0, maxFileLength) };
+  return { message: message.slice(0, maxProblemLength), ...where, ...place };
 }
 
 function invalidRequest(error: z.ZodError): HomeostatError {

@@ -7,6 +7,7 @@ import { statusOfState } from "../../machines/stack.js";
 import { stackActor } from "../actor/actor.js";
 import { HomeostatError, InvalidError } from "../errors.js";
 import type { Json, JsonObject } from "../json.js";
+import { readStored } from "../store/damage.js";
 import type { IndexEntry, ResourceRecord } from "../store/store.js";
 import { checkAgainstTypes, parameterValues, parseTemplate, resolveOutputs } from "../template/template.js";
 import type { ParameterValues, TemplateSource } from "../template/types.js";
@@ -98,18 +99,30 @@ export class Stacks {
 
   async list({ offset, limit }: ParsedRequest<"list">): Promise<Reply<"list">> {
     const names = (await this.#engine.store.names()).sort(([a], [b]) => (a < b ? -1 : 1));
-    const records = await Promise.all(
-      names.map(async ([, stack]) => [stack, await this.#engine.store.stack(stack)] as const),
-    );
-    const stacks = records.flatMap(([stack, record]) =>
-      record === undefined ? [] : [viewOf(stack, record)],
-    );
+    const views = await Promise.all(names.map(([name, stack]) => this.#listed(name, stack)));
+    const stacks = views.filter((view) => view !== undefined);
     return { total: stacks.length, offset, limit, stacks: stacks.slice(offset, offset + limit) };
+  }
+
+  /** One whose record cannot be used says so, and does not keep the others from being listed. */
+  async #listed(name: string, stack: string): Promise<StackView | undefined> {
+    try {
+      const record = await this.#engine.store.stack(stack);
+      return record === undefined ? undefined : this.#view(stack, record);
+    } catch (error) {
+      const ownFault = error instanceof HomeostatError && ["internal", "newer_version"].includes(error.code);
+      if (!ownFault) throw error;
+      return unreadable(stack, name, error.message);
+    }
+  }
+
+  #view(stack: string, record: ResourceRecord): StackView {
+    return readStored(this.#engine.store.keys.stack(stack), () => viewOf(stack, record));
   }
 
   async show(request: ParsedRequest<"show">): Promise<Reply<"show">> {
     const { stack, record } = await this.#find(request.name);
-    const view = viewOf(stack, record);
+    const view = this.#view(stack, record);
     if (!request.resources) return { stack: view, resources: [], outputs: {} };
     const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
     const resources = await this.#resources(stack, record, goal);
@@ -139,7 +152,7 @@ export class Stacks {
     return { stack: request.stack, name: request.name, traversal, begun };
   }
 
-  /** @throws InvalidError when template or parameters cannot be used. */
+  /** @throws HomeostatError `invalid` when template or parameters cannot be used, or not be sealed. */
   #goal(
     source: TemplateSource,
     given: Record<string, unknown>,
@@ -149,7 +162,9 @@ export class Stacks {
     const template = parseTemplate(source);
     const problems = checkAgainstTypes(template, this.#engine.types);
     if (problems.length > 0) throw new InvalidError(problems);
-    return { source, parameters: parameterValues(template, given, context, previous) };
+    const parameters = parameterValues(template, given, context, previous);
+    if (parameters.hidden.length > 0) this.#engine.sealing.requireKey();
+    return { source, parameters };
   }
 
   /**
@@ -197,7 +212,9 @@ export class Stacks {
     const views = ids.map((id, i): ResourceView => {
       const entry = index.get(id) as IndexEntry;
       const hidden = new Set(lines(records[i]?.hiddenAttributes));
-      const attributes = readObject(sealing, hidden.size > 0 ? undefined : records[i]?.attributes);
+      const attributes = readStored(store.keys.resource(stack, id), () =>
+        readObject(sealing, hidden.size > 0 ? undefined : records[i]?.attributes),
+      );
       const opened = hidden.size > 0 ? this.#openAttributes(records[i]?.attributes, hidden) : attributes;
       return {
         id,
@@ -275,7 +292,9 @@ export class Stacks {
         resource.name,
         {
           physicalId: records[i]?.physical ?? "",
-          attributes: readObject(sealing, records[i]?.attributes),
+          attributes: readStored(store.keys.resource(stack, resource.id), () =>
+            readObject(sealing, records[i]?.attributes),
+          ),
           hiddenAttributes: lines(records[i]?.hiddenAttributes),
         },
       ]),
@@ -315,6 +334,12 @@ function viewOf(id: string, record: ResourceRecord): StackView {
     createdAt: new Date(Number(record.createdAt)).toISOString(),
     updatedAt: new Date(Number(record.updatedAt)).toISOString(),
   };
+}
+
+function unreadable(id: string, name: string, reason: string): StackView {
+  const never = new Date(0).toISOString();
+  const unknown = { traversal: 0, updatesLeft: 0, cleanupsLeft: 0, createdAt: never, updatedAt: never };
+  return { id, name, status: "FAILED", action: "observe", reason, ...unknown };
 }
 
 function newestByName(index: ReadonlyMap<string, IndexEntry>): Map<string, string> {

@@ -4,6 +4,7 @@
  */
 import { ErrorCode, headers, type JetStreamClient, type MsgHdrs, NatsError } from "nats";
 import { z } from "zod";
+import { HomeostatError } from "../errors.js";
 import type { ProviderLog } from "../providers/provider.js";
 import type { OutboxEvent, Ring, Visit } from "../store/store.js";
 import type { Bus } from "../traversal/engine.js";
@@ -58,10 +59,15 @@ export class NatsBus implements Bus {
   }
 
   announce(events: readonly OutboxEvent[]): Promise<void> {
-    return inTurns(events, ({ id, text }) => {
-      const subject = this.#subjects.event(JSON.parse(text) as LifecycleEvent);
-      return this.#publish(subject, text, id);
-    });
+    return inTurns(events, async ({ id, text }) => this.#publish(this.#subjectOf(id, text), text, id));
+  }
+
+  #subjectOf(id: string, text: string): string {
+    try {
+      return this.#subjects.event(JSON.parse(text) as LifecycleEvent);
+    } catch (cause) {
+      throw new HomeostatError("internal", `event ${id} in its stack's outbox cannot be used`, { cause });
+    }
   }
 
   /** Twice at most: what got lost with a connection is sent again, a missing stream is made first. */
@@ -71,8 +77,10 @@ export class NatsBus implements Bus {
       await this.#jetstream.publish(subject, body, options);
     } catch (error) {
       if (isMissing(error)) await this.#mend();
-      else if (!isTimeout(error)) throw error;
-      await this.#jetstream.publish(subject, body, options);
+      else if (!isTimeout(error)) throw explained(error);
+      await this.#jetstream.publish(subject, body, options).catch((again: unknown) => {
+        throw explained(again);
+      });
     }
   }
 
@@ -92,6 +100,14 @@ export class NatsBus implements Bus {
 
 function isTimeout(error: unknown): boolean {
   return error instanceof NatsError && error.code === ErrorCode.Timeout;
+}
+
+/** The errors of the NATS client have codes for messages. */
+function explained(error: unknown): unknown {
+  if (isTimeout(error)) return new Error("NATS did not confirm it in time");
+  if (isMissing(error)) return new Error("no stream on NATS takes it");
+  const refusal = error instanceof NatsError ? error.api_error?.description : undefined;
+  return refusal === undefined ? error : new Error(`JetStream refuses it: ${refusal}`);
 }
 
 function traced(): MsgHdrs {

@@ -53,8 +53,8 @@ export interface ConnectionLog {
 const connectMs = 5_000;
 const reconnectWaitMs = 250;
 const reconnectJitterMs = 250;
-/** A dead connection is noticed after two of these. */
-const pingMs = 20_000;
+/** A dead connection is noticed after three of these. */
+const pingMs = 5_000;
 const defaultUrl = "nats://127.0.0.1:4222";
 
 const contextSchema = z.object({

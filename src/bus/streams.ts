@@ -240,7 +240,7 @@ async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Nobody listens there: no stream for the subject, or no JetStream. */
+/** Nobody listens there: no stream for the subject, or no JetStream. A JetStream without room answers, with the same code. */
 export function isMissing(error: unknown): boolean {
-  return error instanceof NatsError && error.code === "503";
+  return error instanceof NatsError && error.code === "503" && error.api_error === undefined;
 }

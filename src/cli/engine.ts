@@ -1,7 +1,7 @@
 /** The engine in this process. */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { HomeostatError } from "../errors.js";
+import { HomeostatError, messageOf } from "../errors.js";
 import { builtinTypes } from "../providers/builtin.js";
 import { loadProviders } from "../providers/load.js";
 import type { ResourceTypes } from "../providers/provider.js";
@@ -26,15 +26,27 @@ export async function startHere(
   if (redisUrl === undefined) {
     throw new HomeostatError("invalid", "a daemon needs Redis: give --redis-url or HOMEOSTAT_REDIS_URL");
   }
+  const types = await typesOf(settings);
+  outliveStrayErrors(log);
   return startHost({
     redisUrl,
     nats,
-    types: await typesOf(settings),
+    types,
     log,
     ...(key === undefined ? {} : { key }),
     ...(roles === undefined ? {} : { roles }),
     ...(pools === undefined ? {} : { pools }),
   });
+}
+
+/** A provider is somebody else's code: what it throws outside of its calls must not end those of others. */
+function outliveStrayErrors(log: Log): void {
+  process.on("uncaughtException", (error: unknown) =>
+    log.error(
+      { error: messageOf(error), ...(error instanceof Error ? { trace: error.stack } : {}) },
+      "something threw an error that nobody handles, most likely a provider; going on",
+    ),
+  );
 }
 
 async function typesOf(settings: Settings): Promise<ResourceTypes> {

@@ -54,6 +54,7 @@ export class Pursuit {
   #looks = 0;
   #lookedMs = 0;
   #answeredMs = performance.now();
+  #silent = false;
   /** The stack as it was seen last. */
   lastSeen: StackView | undefined;
 
@@ -151,7 +152,7 @@ export class Pursuit {
     const { session, stack } = this.#options;
     try {
       const seen = await session.client.call("show", { name: stack, resources }, { timeoutMs: answerMs });
-      this.#answeredMs = performance.now();
+      this.#onAnswer();
       return seen;
     } catch (error) {
       if (!(error instanceof HomeostatError)) throw error;
@@ -162,11 +163,22 @@ export class Pursuit {
     }
   }
 
+  #onAnswer(): void {
+    this.#answeredMs = performance.now();
+    if (!this.#silent) return;
+    this.#silent = false;
+    this.#options.terminal.note("a daemon answers again");
+  }
+
   async #onSilence(error: HomeostatError): Promise<void> {
     const { session, terminal, interruption } = this.#options;
     if (interruption.signal.aborted) return;
     if (performance.now() - this.#answeredMs > silenceMs) throw error;
     if (await session.ensureEngine()) terminal.note("the daemon is gone; going on without it");
+    else if (session.client.isConnected && !this.#silent) {
+      this.#silent = true;
+      terminal.note(`no daemon answers; waiting for one, ${silenceMs / 1000} s at most`);
+    }
   }
 
   async #awaitLastEvent(): Promise<void> {

@@ -52,7 +52,9 @@ export class Session {
 
   static async #remote(settings: Settings, remote: Remote, need: Need, log: Log): Promise<Session> {
     const endpoints = await remoteEndpoints(remote);
-    const client = await Client.connect({ nats: endpoints.nats });
+    // Who reads that it was lost wants to read that it is back.
+    const told = (fields: object, message: string) => log.warn(fields, message);
+    const client = await Client.connect({ nats: endpoints.nats, log: { info: told, warn: told } });
     try {
       await client.call("list", { limit: 1 }, { timeoutMs: remotePingMs });
     } catch (error) {

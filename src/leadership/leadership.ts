@@ -27,6 +27,11 @@ const patienceMs = 1_500;
 const extendMs = 1_500;
 const answerMs = 1_000;
 
+const shortenScript = `
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return 0
+`;
+
 export interface RedlockLeadershipOptions {
   /** URLs of independent Redis nodes; most of them must answer. */
   nodes: readonly string[];
@@ -85,7 +90,13 @@ export class RedlockLeadership implements Leadership {
   }
 
   async #campaign(): Promise<void> {
+    await Promise.all(this.#nodes.map((node) => this.#shorten(node)));
     this.#lock = await this.#redlock.acquire([this.#options.key], lockMs);
+  }
+
+  /** The end of a lock is a time of the node's clock: when that is set back, a dead leader would lead until then. */
+  async #shorten(node: Redis): Promise<void> {
+    await node.eval(shortenScript, 1, this.#options.key, lockMs).catch(() => {});
   }
 
   async #reign(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
@@ -132,6 +143,8 @@ function connectNode(url: string): Redis {
   const node = new Redis(url, {
     maxRetriesPerRequest: 1,
     commandTimeout: answerMs,
+    // A connection that says nothing any more would never get its answers.
+    socketTimeout: 2 * answerMs,
     retryStrategy: (times) => Math.min(times * 100, 2_000),
   });
   node.on("error", () => {});

@@ -183,13 +183,18 @@ function guarded(type: ResourceType): ResourceType {
     } catch (error) {
       throw asProviderError(error);
     }
-    const parsed = schema.safeParse(result);
+    const unusable = (why: string) =>
+      new ProviderError(`${type.type}: ${operation} returned something unusable: ${why}`);
+    let parsed: z.ZodSafeParseResult<T>;
+    try {
+      parsed = schema.safeParse(result);
+    } catch (error) {
+      // It is nested too deeply, or throws when it is looked at.
+      throw unusable(messageOf(error));
+    }
     if (parsed.success) return parsed.data;
     const [issue] = parsed.error.issues;
-    const where = ["result", ...(issue?.path ?? [])].map(String).join(".");
-    throw new ProviderError(
-      `${type.type}: ${operation} returned something unusable: ${where}: ${issue?.message}`,
-    );
+    throw unusable(`${["result", ...(issue?.path ?? [])].map(String).join(".")}: ${issue?.message}`);
   };
   return {
     ...type,

@@ -5,7 +5,7 @@
 import type { Redis } from "ioredis";
 import { type JsonObject, jsonEqual } from "../json.js";
 import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
-import type { Begin, BeginAnswer } from "../store/store.js";
+import type { Begin, BeginAnswer, ResourceRecord } from "../store/store.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { emptyGoal } from "../traversal/goal-document.js";
@@ -176,20 +176,25 @@ export class Invariants implements Watcher {
     operation: Operation,
     life: Life,
   ): Promise<void> {
-    const { store, now } = this.#simulation;
-    const [record] = await store.resources(stack, [token], ["holder", "intent", "deadline"]);
-    // A thing that was handed over to a new record has its token from another.
-    if (record?.holder === undefined) return;
-    const { holder, intent, deadline } = record;
-    const wrong =
-      holder !== life.holder
-        ? "without the lease"
-        : intent !== operation
-          ? `with the intent ${intent || "of nothing"}`
-          : Number(deadline) <= now
-            ? "after its deadline"
-            : undefined;
-    if (wrong !== undefined) this.#violate(11, `${operation} of ${resource} is called ${wrong}`);
+    // A thing that was handed over to a record of its own has its token from another.
+    const ids = new Set([token, life.delivery?.visit.resource ?? token]);
+    const fields = ["holder", "intent", "deadline"] as const;
+    const records = await this.#simulation.store.resources(stack, [...ids], fields);
+    const wrong = records
+      .filter((record) => record?.holder !== undefined)
+      .map((record) => this.#wrongIn(record ?? {}, operation, life));
+    if (wrong.length === 0 || wrong.includes(undefined)) return;
+    this.#violate(11, `${operation} of ${resource} is called ${wrong[0]}`);
+  }
+
+  #wrongIn(
+    { holder, intent, deadline }: ResourceRecord,
+    operation: Operation,
+    life: Life,
+  ): string | undefined {
+    if (holder !== life.holder) return "without the lease";
+    if (intent !== operation) return `with the intent ${intent || "of nothing"}`;
+    return Number(deadline) <= this.#simulation.now ? "after its deadline" : undefined;
   }
 
   /** 3. What a resource requires under a traversal has reached that traversal's goal before it is touched. */

@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from "node:path";
 import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { InvalidError, messageOf, type Problem } from "../errors.js";
+import { tooDeepAt, tooDeepMessage } from "../template/read-text.js";
 import type { Milestone } from "../traversal/engine.js";
 
 const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
@@ -164,6 +165,12 @@ export function readScenario(file: string): Scenario {
 }
 
 export function parseScenario(text: string, file: string): Scenario {
+  const deep = tooDeepAt(text);
+  if (deep !== undefined) {
+    const before = text.slice(0, deep).split("\n");
+    const at = { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+    throw new InvalidError([{ file, ...at, message: tooDeepMessage }]);
+  }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: true });
   const problems: Problem[] = document.errors.map((issue) => {

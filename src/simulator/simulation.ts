@@ -728,7 +728,7 @@ export class Simulation {
   /** Removes every key of the run. */
   async clear(): Promise<void> {
     const keys = await this.#redis.keys(`${this.store.keys.prefix}*`);
-    if (keys.length > 0) await this.#redis.unlink(keys);
+    await Promise.all(keys.map((key) => this.#redis.unlink(key)));
   }
 }
 

@@ -37,7 +37,7 @@ const descriptions: Readonly<Record<string, Describe>> = {
       `fence ${record.fence ?? 0}`,
       current ? "" : "stale",
       record.intent ? `intent ${record.intent}${late ? ", past its deadline" : ""}` : "",
-      record.mark ? `mark ${record.mark}` : "",
+      record.mark ? `mark ${record.mark.split("\n").join(" ")}` : "",
     ];
     return `${what}, ${about.filter(Boolean).join(", ")}`;
   },

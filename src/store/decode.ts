@@ -24,8 +24,15 @@ export function decodeMark(mark: unknown): Ring[] {
 
 export function decodeOperation(line: string, traversal: number, attempt: string): Ring {
   const [resource = "", entry = ""] = line.split("\n");
-  const pool = entry === "" ? "default" : ((JSON.parse(entry) as IndexEntry).pool ?? "default");
+  const pool = entry === "" ? "default" : (decodeEntry(entry).pool ?? "default");
   return { traversal, attempt, node: "", resource, pool };
+}
+
+/** @throws Error when it is none. */
+export function decodeEntry(text: string): IndexEntry {
+  const entry = JSON.parse(text) as IndexEntry;
+  if (typeof entry.name !== "string" || typeof entry.type !== "string") throw new Error("not an index entry");
+  return entry;
 }
 
 export function unexpected(script: string, tag: unknown): Error {

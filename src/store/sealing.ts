@@ -22,15 +22,18 @@ export class Sealing {
   }
 
   /** @throws HomeostatError `invalid` without a key. */
+  requireKey(): Buffer {
+    if (this.#key !== undefined) return this.#key;
+    throw new HomeostatError(
+      "invalid",
+      "hidden values need a sealing key: set HOMEOSTAT_KEY to 32 bytes in base64 (openssl rand -base64 32), the same for every daemon",
+    );
+  }
+
+  /** @throws HomeostatError `invalid` without a key. */
   seal(text: string): string {
-    if (this.#key === undefined) {
-      throw new HomeostatError(
-        "invalid",
-        "hidden values need a sealing key: set HOMEOSTAT_KEY to 32 bytes in base64 (openssl rand -base64 32), the same for every daemon",
-      );
-    }
     const nonce = randomBytes(12);
-    const cipher = createCipheriv("aes-256-gcm", this.#key, nonce);
+    const cipher = createCipheriv("aes-256-gcm", this.requireKey(), nonce);
     const sealed = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
     return mark + Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString("base64");
   }

@@ -5,10 +5,11 @@
  * 1. Every change of a stack is one script (R9); plain commands only read, or write what nothing refers to yet.
  * 2. Every method may be repeated with the same arguments (R18).
  */
-import { Redis } from "ioredis";
+import { type Command, Redis } from "ioredis";
 import { HomeostatError } from "../errors.js";
 import type { Limits } from "../limits.js";
-import { decodeMark, decodeOperation, decodeRings, pairs, unexpected } from "./decode.js";
+import { damaged, isMisfit, readStored, typed } from "./damage.js";
+import { decodeEntry, decodeMark, decodeOperation, decodeRings, pairs, unexpected } from "./decode.js";
 import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { ScriptRunner, type Value } from "./script.js";
 import type {
@@ -189,6 +190,7 @@ export class Store {
         holder,
         leaseMs: this.#limits.leaseMs,
         graceMs: this.#limits.graceMs,
+        schema: schemaVersion,
       },
     );
     const [tag, first] = answer;
@@ -199,7 +201,10 @@ export class Store {
       case "busy":
         return { tag };
       case "moved":
-        return { tag, resource: String(first) };
+        if (typeof first !== "string") throw damaged(this.keys.graph(stack, traversal, attempt), first);
+        return { tag, resource: first };
+      case "newer":
+        throw newerSchema(stack, first);
       case "again":
       case "waiting":
         return { tag, ms: Number(first) };
@@ -413,6 +418,7 @@ export class Store {
       },
     );
     if (answer[0] === "moved") {
+      if (!isTraversal(answer[1])) throw damaged(this.keys.stack(stack), answer[1]);
       return { tag: "moved", traversal: Number(answer[1]), attempt: String(answer[2] ?? "") };
     }
     if (answer[0] === "missing") return { tag: "missing" };
@@ -429,7 +435,7 @@ export class Store {
       rings: [
         ...decodeRings(rings, Number(traversal), attempt),
         ...(operations as string[]).map((operation) =>
-          decodeOperation(operation, Number(traversal), attempt),
+          readStored(this.keys.index(stack), () => decodeOperation(operation, Number(traversal), attempt)),
         ),
       ],
     };
@@ -615,14 +621,11 @@ export class Store {
 
   /** The stack's own record, undefined when there is none. */
   async stack(stack: string): Promise<Readonly<Record<string, string>> | undefined> {
-    const record = await this.#redis.hgetall(this.keys.stack(stack));
+    const key = this.keys.stack(stack);
+    const record = await typed(key, this.#redis.hgetall(key));
     if (record.traversal === undefined) return undefined;
-    if (Number(record.schema) > schemaVersion) {
-      throw new HomeostatError(
-        "newer_version",
-        `stack ${stack} was stored with schema ${record.schema}; this version knows ${schemaVersion}`,
-      );
-    }
+    if (!isTraversal(record.traversal)) throw damaged(key, record.traversal);
+    if (Number(record.schema) > schemaVersion) throw newerSchema(stack, record.schema);
     return record;
   }
 
@@ -636,7 +639,8 @@ export class Store {
   }
 
   async readTemplate(stack: string, template: string): Promise<string | undefined> {
-    return (await this.#redis.get(this.keys.template(stack, template))) ?? undefined;
+    const key = this.keys.template(stack, template);
+    return (await typed(key, this.#redis.get(key))) ?? undefined;
   }
 
   /** Some fields of several resources, in the order asked; missing ones are undefined. */
@@ -649,7 +653,8 @@ export class Store {
     const pipeline = this.#redis.pipeline();
     for (const id of ids) pipeline.hmget(this.keys.resource(stack, id), "name", ...fields);
     const answers = (await pipeline.exec()) ?? [];
-    return answers.map(([error, values]) => {
+    return answers.map(([error, values], i) => {
+      if (isMisfit(error)) throw damaged(this.keys.resource(stack, ids[i] ?? ""), error);
       if (error !== null) throw error;
       const list = values as (string | null)[];
       if (list[0] === null || list[0] === undefined) return undefined;
@@ -661,10 +666,15 @@ export class Store {
   /** Every resource that exists, by id. */
   async index(stack: string): Promise<Map<string, IndexEntry>> {
     const entries = new Map<string, IndexEntry>();
+    const key = this.keys.index(stack);
     let cursor = "0";
     do {
-      const [next, fields] = await this.#redis.hscan(this.keys.index(stack), cursor, "COUNT", 1000);
-      for (const [id, text] of pairs(fields)) entries.set(id, JSON.parse(text) as IndexEntry);
+      const [next, fields] = await typed(key, this.#redis.hscan(key, cursor, "COUNT", 1000));
+      for (const [id, text] of pairs(fields))
+        entries.set(
+          id,
+          readStored(key, () => decodeEntry(text)),
+        );
       cursor = next;
     } while (cursor !== "0");
     return entries;
@@ -684,15 +694,14 @@ export class Store {
         500,
       );
       if (suffixes.length === 0) return;
-      const pipeline = this.#redis.pipeline();
-      for (const suffix of suffixes) pipeline.unlink(this.keys.of(stack, suffix));
-      await pipeline.exec();
+      await this.#redis.unlink(...suffixes.map((suffix) => this.keys.of(stack, suffix)));
       await this.#redis.zrem(this.keys.garbage(stack), ...suffixes);
     }
   }
 
   async outbox(stack: string): Promise<OutboxEvent[]> {
-    const entries = await this.#redis.hgetall(this.keys.outbox(stack));
+    const key = this.keys.outbox(stack);
+    const entries = await typed(key, this.#redis.hgetall(key));
     return Object.entries(entries).map(([id, text]) => ({ id, text }));
   }
 
@@ -710,7 +719,20 @@ export class Store {
   }
 
   async #run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
-    return this.#runner.run(name, keys, args);
+    try {
+      return await this.#runner.run(name, keys, args);
+    } catch (error) {
+      throw isMisfit(error) ? await this.#misfit(keys, error) : error;
+    }
+  }
+
+  /** Names the keys of another type than they should have; if it is not that, all that the script looks at. */
+  async #misfit(keys: Record<string, string>, error: Error): Promise<HomeostatError> {
+    const all = [...new Set(Object.values(keys))];
+    const types = await Promise.all(all.map((key) => this.#redis.type(key)));
+    const wrong = all.filter((key, i) => !["none", typeOf(keys, key)].includes(types[i] ?? ""));
+    const there = all.filter((_key, i) => types[i] !== "none");
+    return damaged((wrong.length > 0 ? wrong : there).join(", "), error);
   }
 
   #clock(): Value {
@@ -718,11 +740,47 @@ export class Store {
   }
 }
 
+function newerSchema(stack: string, schema: unknown): HomeostatError {
+  return new HomeostatError(
+    "newer_version",
+    `stack ${stack} was stored with schema ${String(schema)}; this version knows ${schemaVersion}`,
+  );
+}
+
+const sortedSets: ReadonlySet<string> = new Set(["pending", "operations", "garbage", "queue", "due"]);
+
+/** What Redis calls the type of a script's key; it follows from what the script calls it. */
+function typeOf(keys: Record<string, string>, key: string): string {
+  const name = Object.keys(keys).find((each) => keys[each] === key) ?? "";
+  if (sortedSets.has(name)) return "zset";
+  return /template/i.test(name) ? "string" : "hash";
+}
+
+function isTraversal(text: unknown): text is string {
+  return typeof text === "string" && /^[1-9]\d*$/.test(text);
+}
+
+/** A server that owes an answer and says nothing for so long is connected to anew; what was asked is asked again (R18). */
+const silenceMs = 10_000;
+
+/**
+ * What got no reply is sent again; it may run twice (R18). Left to itself, ioredis gives up the rest of a batch that was
+ * answered in part, and can send a batch again only as a whole.
+ */
+class ResendingRedis extends Redis {
+  override sendCommand(command: Command, batch?: Parameters<Redis["sendCommand"]>[1]): unknown {
+    const isFirst = command.pipelineIndex !== undefined;
+    delete command.pipelineIndex;
+    return super.sendCommand(command, isFirst ? batch : undefined);
+  }
+}
+
 /** Connects and waits until the server answers. */
 export function connectRedis(url: string): Redis {
-  return new Redis(url, {
+  return new ResendingRedis(url, {
     maxRetriesPerRequest: null,
     enableAutoPipelining: true,
+    socketTimeout: silenceMs,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   });
 }

@@ -57,16 +57,21 @@ class Evaluation {
     const { parameters, hiddenParameters } = this.#scope;
     if (!Object.hasOwn(parameters, name)) fail(`parameter "${name}" has no value`);
     if (hiddenParameters.includes(name)) this.hidden = true;
-    const path = steps.map((step) => this.value(step));
-    return follow(parameters[name] ?? null, path, `parameter "${name}"`, "value");
+    return follow(parameters[name] ?? null, this.#path(steps), `parameter "${name}"`, "value");
   }
 
   #getAttr([first, ...steps]: Json[]): Json {
     const name = String(first);
     const { attributes, hiddenAttributes } = this.#viewOf(name);
-    const path = steps.map((step) => this.value(step));
-    if (hiddenAttributes?.includes(String(path[0]))) this.hidden = true;
+    const path = this.#path(steps);
+    if (hiddenAttributes?.includes(String(path[0]?.value))) this.hidden = true;
     return follow(attributes, path, `resource "${name}"`, "attribute");
+  }
+
+  #path(steps: readonly Json[]): Evaluated[] {
+    const path = steps.map((step) => evaluate(this.#scope, step));
+    if (path.some(({ hidden }) => hidden)) this.hidden = true;
+    return path;
   }
 
   #viewOf(name: string): ResourceView {
@@ -90,9 +95,9 @@ class Evaluation {
   }
 }
 
-function follow(start: Json, path: readonly Json[], what: string, partName: string): Json {
+function follow(start: Json, path: readonly Evaluated[], what: string, partName: string): Json {
   let value: Json | undefined = start;
-  for (const step of path) value = partOf(value, step);
+  for (const step of path) value = partOf(value, step.value);
   return value === undefined ? fail(`${what} has no ${partName} ${describePath(path)}`) : value;
 }
 
@@ -102,8 +107,13 @@ function partOf(value: Json | undefined, step: Json): Json | undefined {
   return value[String(step)];
 }
 
-function describePath(path: readonly Json[]): string {
-  return pathText(path.map((step) => (typeof step === "number" ? step : asText(step))));
+/** Without what is hidden: it goes into messages. */
+function describePath(path: readonly Evaluated[]): string {
+  return pathText(path.map(({ value, hidden }) => shownStep(hidden ? "(hidden)" : value)));
+}
+
+function shownStep(step: Json): string | number {
+  return typeof step === "number" ? step : asText(step);
 }
 
 /**

@@ -1,4 +1,7 @@
-/** How large a template's parts may be. */
+/** How large a template and its parts may be. */
+
+/** Words and signs of a template in YAML; each takes some 350 bytes and a microsecond to read. */
+export const lexemesLimit = 8_000_000;
 
 /** Levels of maps and lists; more is a mistake or an attack, and the walks over templates are recursive. */
 export const nestingLimit = 100;

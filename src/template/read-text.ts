@@ -16,6 +16,7 @@ import {
   isPair,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   type Node,
   type Pair,
@@ -26,7 +27,8 @@ import {
 } from "yaml";
 import { InvalidError, messageOf, type Problem } from "../errors.js";
 import type { Json } from "../json.js";
-import { nestingLimit, repeatedNodesLimit } from "./limits.js";
+import { lexemesLimit, nestingLimit, repeatedNodesLimit } from "./limits.js";
+import { pathLocator } from "./read-value.js";
 import type { Locate, Location, Path, TemplateSource } from "./types.js";
 
 export interface ReadTemplate {
@@ -36,7 +38,7 @@ export interface ReadTemplate {
   locate: Locate;
 }
 
-/** @throws InvalidError when the text is not YAML. */
+/** @throws InvalidError when the text is not YAML, or has too many parts to be read as such. */
 export function readText(source: TemplateSource): ReadTemplate {
   const json = readPlainJson(source.text);
   if (json !== undefined) return { value: json, problems: [], locate: locator(source) };
@@ -47,10 +49,19 @@ export function readText(source: TemplateSource): ReadTemplate {
 /** A parsed document is a hundred times its text, so it is held weakly and parsed again for a late question. */
 function locator(source: TemplateSource, parsed?: PositionedDocument): Locate {
   let held = parsed === undefined ? undefined : new WeakRef(parsed);
+  let byPath: Locate | undefined;
   return (path, part = "value") => {
-    const document = held?.deref() ?? new PositionedDocument(source);
-    held = new WeakRef(document);
-    return document.locate(path, part);
+    if (byPath !== undefined) return byPath(path);
+    try {
+      const document = held?.deref() ?? new PositionedDocument(source);
+      held = new WeakRef(document);
+      return document.locate(path, part);
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw error;
+      // Plain JSON with more parts than can be read with their positions.
+      byPath = pathLocator(source.name);
+      return byPath(path);
+    }
   };
 }
 
@@ -66,6 +77,7 @@ class PositionedDocument {
   constructor(source: TemplateSource) {
     this.#file = source.name;
     const text = source.text.replace(/^\uFEFF/, "");
+    this.#countLines(text);
     try {
       this.#document = this.#parse(text);
       if (text.includes("*")) this.#resolveAliases();
@@ -83,13 +95,34 @@ class PositionedDocument {
    * the library composes, which it does by recursion: to run out of stack there can end the process.
    */
   #parse(text: string): Document {
-    const tokens = [...new Parser(this.#lines.addNewLine).parse(text)];
+    const tokens = this.#tokens(text);
     const deep = tokens.map(firstTooDeep).find((offset) => offset !== undefined);
     if (deep !== undefined) throw new InvalidError([this.#problem(deep, tooDeepMessage)]);
     const composer = new Composer({ uniqueKeys: false, logLevel: "error" });
     const [document, second] = composer.compose(tokens, true, text.length);
     if (second !== undefined) throw new InvalidError([this.#problem(second.range[0], secondDocument)]);
     return document as Document;
+  }
+
+  #tokens(text: string): CST.Token[] {
+    const parser = new Parser();
+    const tokens: CST.Token[] = [];
+    let lexemes = 0;
+    for (const lexeme of new Lexer().lex(text)) {
+      lexemes += 1;
+      if (lexemes > lexemesLimit) throw new InvalidError([this.#problem(0, tooManyMessage)]);
+      for (const token of parser.next(lexeme)) tokens.push(token);
+    }
+    for (const token of parser.end()) tokens.push(token);
+    return tokens;
+  }
+
+  /** Not left to the parser, which misses lines where text is broken. */
+  #countLines(text: string): void {
+    this.#lines.addNewLine(0);
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) {
+      this.#lines.addNewLine(end + 1);
+    }
   }
 
   #resolveAliases(): void {
@@ -153,10 +186,20 @@ class PositionedDocument {
   }
 }
 
-const tooDeepMessage = `nested deeper than ${nestingLimit} levels`;
+export const tooDeepMessage = `nested deeper than ${nestingLimit} levels`;
+const tooManyMessage = `more than ${lexemesLimit} words and signs are possible only in JSON with every key once, at most ${nestingLimit} levels and no number that would lose digits`;
 const secondDocument = "a template is one YAML document: there is a second one here";
 
 /** Offset of a map or list that lies deeper than the limit; level by level, without recursion. */
+/** Where a text is nested deeper than YAML can be composed; undefined where it is not. */
+export function tooDeepAt(text: string): number | undefined {
+  for (const token of new Parser().parse(text)) {
+    const offset = firstTooDeep(token);
+    if (offset !== undefined) return offset;
+  }
+  return undefined;
+}
+
 function firstTooDeep(token: CST.Token): number | undefined {
   let level = token.type === "document" ? [token.value] : [];
   for (let depth = 0; level.length > 0; depth++) {

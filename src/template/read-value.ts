@@ -12,7 +12,8 @@ export function readValue(value: unknown, name: string): ReadTemplate {
   return { value: json, problems: conversion.problems, locate };
 }
 
-function pathLocator(name: string): Locate {
+/** Places as paths behind the name. */
+export function pathLocator(name: string): Locate {
   return (path) => ({ file: path.length === 0 ? name : `${name}: ${pathText(path)}` });
 }
 

@@ -1,4 +1,7 @@
 /** A goal as it is stored: the template with its files, and the parameter values. Immutable, sealed if anything is hidden. */
+import { z } from "zod";
+import type { JsonObject } from "../json.js";
+import { readStored } from "../store/damage.js";
 import { parseTemplate } from "../template/template.js";
 import type { ParameterValues, Template, TemplateSource } from "../template/types.js";
 import type { Engine } from "./engine.js";
@@ -13,6 +16,15 @@ export const emptyGoal = "empty";
 
 /** The goal that a stack is created with; its id is known, so that a create that never came can be cleared away. */
 export const firstGoal = "first";
+
+const goalSchema: z.ZodType<GoalDocument> = z.object({
+  source: z.object({ text: z.string(), name: z.string(), files: z.record(z.string(), z.string()) }),
+  parameters: z.object({
+    values: z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>,
+    hidden: z.array(z.string()),
+    given: z.array(z.string()),
+  }),
+});
 
 const emptyDocument: GoalDocument = {
   source: { text: "resources: {}", name: "empty", files: {} },
@@ -33,7 +45,10 @@ export async function writeGoal(
 export async function readGoal(engine: Engine, stack: string, id: string): Promise<GoalDocument | undefined> {
   if (id === emptyGoal) return emptyDocument;
   const text = await engine.store.readTemplate(stack, id);
-  return text === undefined ? undefined : (JSON.parse(engine.sealing.open(text)) as GoalDocument);
+  if (text === undefined) return undefined;
+  return readStored(engine.store.keys.template(stack, id), () =>
+    goalSchema.parse(JSON.parse(engine.sealing.open(text))),
+  );
 }
 
 /** It was valid when it was stored. */

@@ -4,6 +4,7 @@
 import { type StackAction, type StackEvent, statusOfState } from "../../machines/stack.js";
 import { stackActor } from "../actor/actor.js";
 import { HomeostatError } from "../errors.js";
+import { readStored } from "../store/damage.js";
 import type { BeginAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { emptyGoal, firstGoal, type GoalDocument, writeGoal } from "./goal-document.js";
@@ -54,7 +55,9 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
     const traversal = Number(record?.traversal ?? 0) + 1;
     const action: StackAction =
       kind === "cancel" || kind === "stop" ? ((record?.action ?? "create") as StackAction) : kind;
-    const step = stackActor.step(record?.snapshot ?? "", eventOf(request, traversal, action));
+    const step = readStored(store.keys.stack(stack), () =>
+      stackActor.step(record?.snapshot ?? "", eventOf(request, traversal, action)),
+    );
     const status = statusOfState[step.state] ?? "CONVERGING";
     const event: LifecycleEvent = {
       type: "io.homeostat.api.v1.stack",

@@ -12,6 +12,10 @@ import type { Visit } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import type { VisitedResource } from "./visited-resource.js";
 
+/** What a provider reports goes into records, replies and events, with that of others. */
+const longestPhysicalId = 4_096;
+const longestAttributes = 16 * 1024 * 1024;
+
 export type Outcome =
   | { tag: "thing"; thing: Thing }
   | { tag: "removed" | "absent" | "notCalled" | "fenced" | "abandoned" }
@@ -196,8 +200,26 @@ function checked(thing: Thing): Thing {
   if (typeof physicalId !== "string" || physicalId === "") {
     throw new ProviderError("the provider returned no physical id");
   }
+  if (physicalId.length > longestPhysicalId) {
+    throw new ProviderError(
+      `the provider returned a physical id of ${physicalId.length} characters; ${longestPhysicalId} are possible`,
+    );
+  }
   if (attributes === null || typeof attributes !== "object" || Array.isArray(attributes)) {
     throw new ProviderError("the provider returned no attributes");
   }
-  return { physicalId, attributes: JSON.parse(JSON.stringify(attributes)) };
+  return { physicalId, attributes: JSON.parse(attributesText(attributes)) };
+}
+
+function attributesText(attributes: object): string {
+  let text: string;
+  try {
+    text = JSON.stringify(attributes);
+  } catch (error) {
+    throw new ProviderError(`the provider returned attributes that are no JSON: ${messageOf(error)}`);
+  }
+  if (text.length <= longestAttributes) return text;
+  throw new ProviderError(
+    `the provider returned attributes of ${text.length} characters as JSON; ${longestAttributes} are possible`,
+  );
 }

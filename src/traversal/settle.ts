@@ -1,7 +1,8 @@
 /** What a traversal's milestones mean for its stack: asks the stack machine and carries out what it says. */
-import { statusOfState } from "../../machines/stack.js";
+import { type StackEvent, statusOfState } from "../../machines/stack.js";
 import { stackActor } from "../actor/actor.js";
 import { HomeostatError } from "../errors.js";
+import { readStored } from "../store/damage.js";
 import type { Facts } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { setGoal } from "./goal.js";
@@ -22,7 +23,7 @@ export async function settleStack(
     const facts = await engine.store.facts(stack, traversal, attempt);
     if (facts.tag !== "ok" || facts.traversal !== traversal || facts.open !== attempt || !facts.unsettled)
       return;
-    const step = stackActor.step(facts.snapshot, {
+    const step = stepStack(engine, stack, facts, {
       type: "progress",
       traversal,
       updatesDone: facts.inService && facts.updatesLeft === 0,
@@ -47,10 +48,14 @@ export async function timeOutStack(
   const facts = await engine.store.facts(stack, traversal, attempt);
   if (facts.tag !== "ok" || facts.traversal !== traversal) return;
   const reason = facts.why === "" ? "timed out" : `timed out; ${facts.why}`;
-  const step = stackActor.step(facts.snapshot, { type: "timeout", traversal, reason });
+  const step = stepStack(engine, stack, facts, { type: "timeout", traversal, reason });
   if (step.actions.includes("rollback")) return rollBack(engine, stack, traversal, reason);
   if (!step.actions.includes("stop")) return;
   await asIfAsked(engine, stack, traversal, "stop", reason);
+}
+
+function stepStack(engine: Engine, stack: string, { snapshot }: KnownFacts, event: StackEvent) {
+  return readStored(engine.store.keys.stack(stack), () => stackActor.step(snapshot, event));
 }
 
 async function rollBack(engine: Engine, stack: string, traversal: number, reason: string): Promise<void> {
@@ -70,7 +75,7 @@ async function asIfAsked(
   if (record === undefined) return undefined;
   try {
     const set = await setGoal(engine, {
-      request: `${kind}.${stack}.${traversal}`,
+      request: `!${kind}.${stack}.${traversal}`,
       stack,
       name: record.name ?? "",
       kind,

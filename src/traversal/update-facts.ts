@@ -3,6 +3,7 @@ import { resourceActor } from "../actor/actor.js";
 import { InvalidError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { ResourceType } from "../providers/provider.js";
+import { readStored } from "../store/damage.js";
 import type { ResourceRecord, Visit } from "../store/store.js";
 import { resolveProperties } from "../template/template.js";
 import type { ResourceView } from "../template/types.js";
@@ -49,7 +50,12 @@ export async function gatherUpdate(
     "hiddenAttributes",
     "output",
   ]);
-  const views = new Map(goal.dependencies.map(({ name }, i) => [name, viewOf(engine, records[i])]));
+  const views = new Map(
+    goal.dependencies.map(({ name }, i) => [
+      name,
+      readStored(engine.store.keys.resource(visit.stack, ids[i] ?? ""), () => viewOf(engine, records[i])),
+    ]),
+  );
   const resolved = resolveProperties(goal.bound, (name) => views.get(name));
   const properties = parseProperties(type, resolved.properties);
   const fit = fitOf(engine, type, resource, properties);

@@ -8,8 +8,9 @@
  */
 
 import type { ResourceEvent } from "../../machines/resource.js";
-import { InvalidError, messageOf } from "../errors.js";
+import { HomeostatError, InvalidError, messageOf } from "../errors.js";
 import type { Thing } from "../providers/provider.js";
+import { readStored } from "../store/damage.js";
 import type { Commit, CommitAnswer, OutboxEvent, Ring, Visit } from "../store/store.js";
 import type { Engine, Milestone } from "./engine.js";
 import { giveAway, handOver } from "./hand-over.js";
@@ -68,6 +69,9 @@ function nameIn(visit: Visit): string {
   return visit.node.startsWith("u:") ? visit.node.slice(2) : "";
 }
 
+/** Characters; it is told in events, which must fit a message. */
+const longestReason = 2_000;
+
 /** The states of which a reason says something; in others it is what went wrong before. */
 const statesWithReason: ReadonlySet<string> = new Set(["retrying", "failed", "uncertain"]);
 
@@ -109,11 +113,29 @@ class VisitRun {
     this.#late = claim.late;
     this.#standing = claim.standing;
     this.#arrivals = claim.arrivals;
-    this.#resource = new VisitedResource(claim.record);
-    if (claim.node !== "") this.#goal = readNodeGoal(this.#engine.sealing, claim.node);
+    await this.#read(claim);
     let next = await this.#begin();
     while ("event" in next) next = await this.#step(next.event);
     return next.verdict;
+  }
+
+  /** What a newer version wrote is let go of, so that a newer worker need not wait for the end of this lease. */
+  async #read({ record, node }: Claimed): Promise<void> {
+    const { store, sealing } = this.#engine;
+    const { stack, traversal, attempt, resource } = this.#visit;
+    try {
+      this.#resource = readStored(store.keys.resource(stack, resource), () => new VisitedResource(record));
+      if (node === "") return;
+      const graph = store.keys.graph(stack, traversal, attempt);
+      this.#goal = readStored(graph, () => readNodeGoal(sealing, node));
+    } catch (error) {
+      if (!(error instanceof HomeostatError) || error.code !== "newer_version") throw error;
+      const holder = this.#holder;
+      const release = { holder, commit: holder, mode: "outcome", effect: "release" } as const;
+      const answer = await store.commit(this.#visit, release);
+      if (answer.tag === "ok") await ringSafely(this.#engine, stack, answer.rings);
+      throw error;
+    }
   }
 
   /** A duplicate of a finished visit passes its results on again and does nothing else (R11). */
@@ -430,7 +452,7 @@ class VisitRun {
         const { capabilities } = this.#provider();
         // What was cut short may still land until its deadline; a find says nothing about the call before it.
         if (operation !== "find" && !outcome.interrupted) resource.set({ deadline: "" });
-        const reason = resource.masked(this.#engine, outcome.reason);
+        const reason = resource.masked(this.#engine, outcome.reason).slice(0, longestReason);
         return {
           event: { type: "failed", call, exhausted, ...outcome, reason, ...capabilities } as ResourceEvent,
         };

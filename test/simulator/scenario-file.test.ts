@@ -34,6 +34,7 @@ function problemsOf(text: string): InvalidError["problems"] {
 
 const wrong: [why: string, text: string, says: RegExp][] = [
   ["not YAML", "steps:\n  - settle: true\n  - ‸}", /./],
+  ["far too deep", `${"[".repeat(100)}‸${"[".repeat(100_000)}`, /deeper than/],
   ["a key twice", "steps:\n  - expect: {total: 1, ‸total: 2}", /unique/i],
   ["an unknown field of the file", "‸stpes: []\nsteps: [{settle: true}]", /stpes/],
   ["no steps", "‸steps: []", /steps/],

@@ -107,6 +107,14 @@ const cases: Case[] = [
     },
     (stack) => stack.store.claim(stack.visit("u:A", "ra"), "other"),
   ],
+  [
+    "claim in the stack of another version, a newer one",
+    async (stack) => {
+      await opened(stack);
+      await stack.redis.hset(stack.key("s"), "schema", 99);
+    },
+    (stack) => stack.store.claim(stack.visit("u:A", "ra"), "h").catch(String),
+  ],
   ["claim that finds itself", claimed, (stack) => stack.store.claim(stack.visit("u:A", "ra"), "other")],
   ["commit keep", claimed, commit({ effect: "keep", fields: { snapshot: "x" }, event })],
   ["commit hold", claimed, commit({ ...outcome, effect: "hold" })],

@@ -1,18 +1,20 @@
 --[[
 Takes the right to act on a resource for one node, or for ending its unfinished call (CLAIM).
 KEYS   stack graph sync resource pending operations index
-ARGV   now traversal attempt node resource pool holder leaseMs graceMs
-RESULT gone | ended | notReady | moved resource | again ms | busy | waiting ms | stale mark
+ARGV   now traversal attempt node resource pool holder leaseMs graceMs schema
+RESULT newer schema | gone | ended | notReady | moved resource | again ms | busy | waiting ms | stale mark
        | passing cursor value | claimed current late fence node arrivals standing record
 ATOMIC because who acts, under which traversal, and who must be told later are one decision (R8, R13): a mark set a moment
        after its holder looked would be lost, a lease taken a moment after a fence would let a stale visit act.
 node is empty when only an unfinished call is to be ended. arrivals are predecessor, value, …; record is field, value, …
 ]]
 --@include clock ring
+local schema = redis.call('HGET', K.stack, 'schema')
+if schema and tonumber(schema) > tonumber(A.schema) then return { 'newer', schema } end
 local at = now()
 local current = A.node ~= '' and isCurrent()
 local record = redis.call('HMGET', K.resource, 'holder', 'until', 'at', 'intent', 'deadline', 'waiting', 'handed',
-  'snapshot', 'tombstone')
+  'snapshot', 'tombstone', 'physical')
 local visit = A.traversal .. '|' .. A.node
 
 if current then
@@ -56,7 +58,9 @@ end
 
 local unfinished = record[4] and record[4] ~= ''
 local late = not record[5] or record[5] == '' or tonumber(record[5]) <= at
-if unfinished and record[6] == '1' and not late and not (record[7] and record[7] ~= '') then
+-- An update that was aborted has no intent any more, but may land until its deadline: no other one before that (R10).
+local aborted = current and not unfinished and A.node:sub(1, 2) == 'u:' and (record[10] or '') ~= ''
+if (aborted or (unfinished and record[6] == '1')) and not late and not (record[7] and record[7] ~= '') then
   local left = tonumber(record[5]) - at
   if current then
     redis.call('HSET', K.resource, 'mark',

@@ -129,7 +129,8 @@ elseif effect == 'retry' then
 elseif effect == 'wait' then
   local due = tonumber(redis.call('HGET', K.resource, 'deadline'))
   redis.call('HSET', K.resource, 'waiting', '1')
-  redis.call('ZADD', K.operations, due, A.resource)
+  -- After an abort there is no intent, and nothing to end: only the node waits.
+  if (redis.call('HGET', K.resource, 'intent') or '') ~= '' then redis.call('ZADD', K.operations, due, A.resource) end
   mark = letGo()
   if current then
     redis.call('HSET', K.resource, 'mark', A.traversal .. '\n' .. A.attempt .. '\n' .. A.node .. '\n' .. A.pool)
