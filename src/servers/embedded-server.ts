@@ -74,6 +74,7 @@ const plans: Record<Kind, Plan> = {
         `listen: "${host}:${port}"`,
         'server_name: "homeostat-embedded"',
         `authorization { user: "${natsUser}", password: "${password}" }`,
+        'ping_interval: "5s"',
         `jetstream { store_dir: ".", max_mem: ${natsMemoryLimit}, max_file: ${natsFileLimit} }`,
         "",
       ].join("\n"),
