@@ -136,6 +136,7 @@ export const resourceMachine = setup({
       event.type === "absent" && event.call === context.call && event.late,
     needsReplacement: ({ event }) => event.type === "visit.update" && event.fit === "replace",
     isInLine: ({ context, event }) => event.type === "visit.update" && event.fit === "same" && !context.dirty,
+    isDoomed: ({ context }) => context.doomed,
     isStillWanted: ({ event }) => event.type === "visit.cleanup" && event.wanted,
     isRetained: ({ event }) => event.type === "visit.cleanup" && event.retain,
     isNotMade: ({ context }) => !context.physical,
@@ -303,7 +304,13 @@ export const resourceMachine = setup({
       },
     },
     replaced: { on: visitsOfMade },
-    retrying: { on: { ...visitsOfBroken, handedOver: { target: "ready", actions: "recordMade" } } },
+    retrying: {
+      on: {
+        ...visitsOfBroken,
+        handedOver: { target: "ready", actions: "recordMade" },
+        resume: { guard: "isDoomed", target: "deleting", actions: ["countCall", "delete"] },
+      },
+    },
     failed: { on: { ...visitsOfBroken, handedOver: { target: "ready", actions: "recordMade" } } },
     deleting: {
       on: {

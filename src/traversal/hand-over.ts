@@ -52,6 +52,7 @@ async function record(
     properties: resource.field("tried") || resource.field("properties"),
     snapshot: stray,
     intent: "delete",
+    stray: "1",
     holder: "",
     until: "0",
     fence: "0",

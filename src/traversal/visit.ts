@@ -285,8 +285,13 @@ class VisitRun {
     const { context, state } = this.#resource;
     const full = Math.min(backoffMs * 2 ** (context.failures - 1), backoffMaxMs);
     const delayMs = full * (1 - jitter * this.#engine.random.fraction());
-    if (state !== "uncertain") this.#resource.set({ intent: "" });
+    if (state !== "uncertain" && !this.#isStray()) this.#resource.set({ intent: "" });
     return this.#end({ mode: "outcome", effect: "retry", delayMs });
+  }
+
+  /** No traversal knows of it, so its delete is tried until it succeeds: its intent stays. */
+  #isStray(): boolean {
+    return this.#resource.field("stray") !== "";
   }
 
   async #release(): Promise<Next> {
@@ -453,8 +458,11 @@ class VisitRun {
         // What was cut short may still land until its deadline; a find says nothing about the call before it.
         if (operation !== "find" && !outcome.interrupted) resource.set({ deadline: "" });
         const reason = resource.masked(this.#engine, outcome.reason).slice(0, longestReason);
+        const failed = { type: "failed", call, exhausted, ...outcome, reason, ...capabilities };
         return {
-          event: { type: "failed", call, exhausted, ...outcome, reason, ...capabilities } as ResourceEvent,
+          event: (this.#isStray()
+            ? { ...failed, retryable: true, exhausted: false }
+            : failed) as ResourceEvent,
         };
       }
       case "absent":
