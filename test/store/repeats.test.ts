@@ -218,6 +218,7 @@ const cases: Case[] = [
       await stack.ask("create");
       await stack.ask("delete");
       await stack.open([]);
+      await stack.store.reap(stack.id, 2);
     },
     async (stack) => stack.store.purge(stack.id, 2, "a2", { base: "t1", lastGood: "" }),
   ],
@@ -386,6 +387,7 @@ describe("results that take some doing", () => {
     await stack.ask("create");
     await stack.ask("delete");
     await stack.open([]);
+    await stack.store.reap(stack.id, stack.traversal);
     expect(await stack.store.purge(stack.id, stack.traversal, stack.attempt, { base: "t1" })).toBeDefined();
     const record = (await stack.store.stack(stack.id)) ?? {};
     if (record.traversal !== undefined)

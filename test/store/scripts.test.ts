@@ -330,6 +330,7 @@ describe("purge and revive", () => {
     await stack.ask("create");
     await stack.ask("delete");
     await stack.open([]);
+    await stack.store.reap(stack.id, stack.traversal);
     return stack;
   }
   const purge = async (
@@ -345,6 +346,17 @@ describe("purge and revive", () => {
     const before = await stack.dump();
     expect(await stack.store.purge(stack.id, traversal, attempt, record)).toBe("stale");
     expect(await stack.dump()).toEqual(before);
+  });
+
+  test("what ended after the last reaping keeps it until that is gone too", async () => {
+    const stack = await deleted();
+    await stack.redis.zadd(stack.key("x"), stack.traversal, "r:late");
+    await stack.redis.hset(stack.key("r:late"), "tombstone", "1");
+    const record = (await stack.store.stack(stack.id)) ?? {};
+    expect(await purge(stack, record)).toBe("unfinished");
+    await stack.store.reap(stack.id, stack.traversal);
+    expect(await purge(stack, record)).toBe("ok");
+    expect(await stack.redis.exists(stack.key("r:late"))).toBe(0);
   });
 
   test("a goal that comes second finds nothing, and brings nothing back", async () => {

@@ -10,7 +10,8 @@ local stack = redis.call('HMGET', K.stack, 'traversal', 'updatesLeft', 'cleanups
 if not stack[1] then return { 'ok' } end
 if stack[1] ~= A.traversal or stack[6] ~= A.base or stack[7] ~= A.lastGood then return { 'stale' } end
 if stack[4] == '' or stack[2] ~= '0' or stack[3] ~= '0' then return { 'unfinished' } end
-if redis.call('EXISTS', K.operations) == 1 then return { 'unfinished' } end
+-- What ended since the last reaping would stay: only its place in the garbage knows of it.
+if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' } end
 redis.call('UNLINK', K.stack, K.pending, K.index, K.required, K.requests, K.garbage, K.outbox, K.queue,
   K.baseTemplate, K.lastGoodTemplate)
 -- Until its name is free, a note says so to whoever sweeps.
