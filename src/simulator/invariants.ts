@@ -294,13 +294,22 @@ export class Invariants implements Watcher {
     ];
     if (failed.length === 0) return "nothing has failed";
     const affected = affectedBy(goal, failed);
-    const thingOf = (name: string) => things.findLast((thing) => thing.name === name);
-    for (const name of names) {
-      const thing = thingOf(name);
-      if (affected.has(name) || (thing !== undefined && isAsWanted(goal, thing, thingOf))) continue;
-      return `${name}, which does not depend on what failed, is ${thing === undefined ? "not there" : "not as wanted"}`;
-    }
-    return undefined;
+    const chosen = new Map<string, PhysicalThing | undefined>();
+    // Cleanups may wait for what failed, so a name can have several things: one of them must be right.
+    const rightOne = (name: string): PhysicalThing | undefined => {
+      if (!chosen.has(name)) {
+        const named = things.filter((thing) => thing.name === name);
+        chosen.set(
+          name,
+          named.find((thing) => isAsWanted(goal, thing, rightOne)),
+        );
+      }
+      return chosen.get(name);
+    };
+    const wrong = names.find((name) => !affected.has(name) && rightOne(name) === undefined);
+    if (wrong === undefined) return undefined;
+    const what = things.some(({ name }) => name === wrong) ? "not as wanted" : "not there";
+    return `${wrong}, which does not depend on what failed, is ${what}`;
   }
 
   /** Whatever became of the goal: each thing has a record, and each record that has a thing is right. */
