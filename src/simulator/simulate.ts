@@ -25,6 +25,8 @@ export interface SimulateOptions {
   faults?: string[];
   json: boolean;
   out: (line: string) => void;
+  /** Is told now and then how far a long exploration has come. */
+  progress?: (text: string) => void;
 }
 
 interface Exploration {
@@ -32,7 +34,13 @@ interface Exploration {
   seed: number;
   workers: number | undefined;
   faults: FaultKind[];
+  progress: (text: string) => void;
 }
+
+/** Between two reports of progress. */
+const progressMs = 10_000;
+
+const silent = () => undefined;
 
 interface Summary {
   runs: number;
@@ -73,6 +81,7 @@ function explorationOf(options: SimulateOptions): Exploration | undefined {
     seed: options.seed ?? randomInt(2 ** 31),
     workers: options.workers,
     faults: (options.faults ?? []) as FaultKind[],
+    progress: options.progress ?? silent,
   };
 }
 
@@ -151,6 +160,7 @@ async function runGenerated(redis: Redis, options: SimulateOptions): Promise<num
     seed: options.seed ?? randomInt(2 ** 31),
     workers: options.workers,
     faults: [...faults],
+    progress: options.progress ?? silent,
   };
   const summary = await explore(generatedScenario, redis, exploration);
   const { seed, result } = summary;
@@ -206,6 +216,15 @@ async function explore(
 ): Promise<Summary> {
   let [next, runs, visits] = [0, 0, 0];
   const failed: number[] = [];
+  const began = performance.now();
+  let reportAt = began + progressMs;
+  const report = () => {
+    const now = performance.now();
+    if (now < reportAt) return;
+    reportAt = now + progressMs;
+    const perSecond = ((runs * 1000) / (now - began)).toFixed(0);
+    exploration.progress(`${runs} of ${exploration.runs} runs, ${perSecond} a second`);
+  };
   const lane = async (_: unknown, index: number) => {
     while (next < exploration.runs && failed.length === 0) {
       const seed = exploration.seed + next++;
@@ -213,6 +232,7 @@ async function explore(
       const { result } = await exploreOnce(scenarioOf(seed), redis, exploration, seed, options);
       runs += 1;
       visits += result.visits;
+      report();
       if (!result.ok) failed.push(seed);
     }
   };

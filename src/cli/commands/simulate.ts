@@ -32,6 +32,7 @@ export async function simulate(
     ...(faults === undefined ? {} : { faults }),
     json: terminal.json,
     out: (line) => terminal.say(line),
+    progress: (text) => terminal.note(text),
   });
 }
 
