@@ -47,7 +47,9 @@ export class Stacks {
     const ids = Array.from({ length: createAttempts }, (_, attempt) => stackId(name, id, attempt));
     for (const stack of ids) {
       const goal = this.#goal(template, parameters, { stackName: name, stackId: stack }, undefined);
+      await this.#engine.store.hintBirth(stack, name);
       const standing = await this.#claimName(name, stack);
+      if (standing !== undefined) await this.#engine.store.forgetBirth(stack, name);
       if (standing !== undefined && ids.includes(standing)) continue;
       if (standing !== undefined) throw new HomeostatError("conflict", `there is a stack ${name} already`);
       try {

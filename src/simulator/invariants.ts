@@ -247,6 +247,10 @@ export class Invariants implements Watcher {
       await this.#checkReality(stack);
       await this.#checkLeftovers(stack);
     }
+    for (const [name, stack] of await this.#simulation.store.names()) {
+      const record = await this.#simulation.store.stack(stack);
+      if (record === undefined) this.#violate(5, `the name ${name} is taken, but there is no such stack`);
+    }
     if (this.#simulation.queue.length > 0 || this.#simulation.delayed.length > 0) {
       this.#violate(5, "there are messages that nobody acknowledged");
     }

@@ -34,13 +34,15 @@ const defaultHintShards = 16;
 /** Marks the hint of a stack that may not exist yet. */
 const birthMark = "+";
 
-/** The stack that a hint is for, and whether it may not exist yet. */
-export function readHint(hint: string): { stack: string; birth: boolean } {
-  return { stack: unmarked(hint), birth: hint.startsWith(birthMark) };
+/** The stack that a hint is for; with its name when it may not exist yet. */
+export function readHint(hint: string): { stack: string; name?: string } {
+  if (!hint.startsWith(birthMark)) return { stack: hint };
+  const [stack = "", name = ""] = hint.slice(birthMark.length).split(" ");
+  return { stack, name };
 }
 
-function unmarked(hint: string): string {
-  return hint.startsWith(birthMark) ? hint.slice(birthMark.length) : hint;
+function birthHint(stack: string, name: string): string {
+  return `${birthMark}${stack} ${name}`;
 }
 
 /** How long an id that never came to be is barred, and how long the note of a purged stack may stand. */
@@ -559,15 +561,15 @@ export class Store {
     await this.#due(this.#shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
   }
 
-  /** Hints that a stack of this id is about to come to be. */
-  async hintBirth(stack: string): Promise<void> {
+  /** Hints that a stack of this id is about to come to be; must stand before its name is claimed. */
+  async hintBirth(stack: string, name: string): Promise<void> {
     const delayMs = this.#limits.sweepMs;
-    await this.#due(this.#shardOf(stack), "add", { stack: birthMark + stack, delayMs });
+    await this.#due(this.#shardOf(stack), "add", { stack: birthHint(stack, name), delayMs });
   }
 
-  /** The stack has come to be. */
-  async forgetBirth(stack: string): Promise<void> {
-    await this.#redis.zrem(this.keys.due(this.#shardOf(stack)), birthMark + stack);
+  /** The stack has come to be, or is not to. */
+  async forgetBirth(stack: string, name: string): Promise<void> {
+    await this.#redis.zrem(this.keys.due(this.#shardOf(stack)), birthHint(stack, name));
   }
 
   /** The stacks that are due in one shard, with the score that this sweeper holds them by. */
@@ -581,13 +583,15 @@ export class Store {
   /** Ids of all stacks with a hint; for checkers. */
   async hinted(): Promise<string[]> {
     const shards = Array.from({ length: this.hintShards }, (_, shard) => this.keys.due(shard));
-    return (await Promise.all(shards.map((key) => this.#redis.zrange(key, "0", "-1")))).flat().map(unmarked);
+    return (await Promise.all(shards.map((key) => this.#redis.zrange(key, "0", "-1"))))
+      .flat()
+      .map((hint) => readHint(hint).stack);
   }
 
   /** Gives a popped stack back: to be looked at in `delayMs`, or not any more. A newer hint stands. */
   async returnDue(stack: string, score: string, delayMs: number | undefined): Promise<void> {
     const verb = delayMs === undefined ? "drop" : "set";
-    await this.#due(this.#shardOf(unmarked(stack)), verb, {
+    await this.#due(this.#shardOf(readHint(stack).stack), verb, {
       stack,
       score,
       delayMs: Math.min(delayMs ?? 0, this.#limits.sweepMs),

@@ -50,7 +50,6 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
     const record = kind === "create" ? undefined : await store.stack(stack);
     if (kind !== "create" && record === undefined) throw notFound(name);
     // Between the record and the goal: a sweeper that drops this hint has changed the record's revision.
-    if (kind === "create") await store.hintBirth(stack);
     await store.hint(stack, request.options?.timeoutMs ?? engine.limits.beginMs);
     const traversal = Number(record?.traversal ?? 0) + 1;
     const action: StackAction =
@@ -85,7 +84,7 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
       options: JSON.stringify(request.options ?? {}),
       event: JSON.stringify(event),
     });
-    if (kind === "create" && answer.tag === "ok") await store.forgetBirth(stack);
+    if (kind === "create" && answer.tag === "ok") await store.forgetBirth(stack, name);
     if (answer.tag === "void") await store.dropTemplate(stack, firstGoal);
     const set = await conclude(engine, request, answer);
     if (set !== undefined) return set;

@@ -24,9 +24,10 @@ export async function sweep(engine: Engine): Promise<number | undefined> {
 async function sweepShard(engine: Engine, shard: number): Promise<number | undefined> {
   const popped = await engine.store.popDue(shard, stacksPerPass);
   for (const [hint, score] of popped.stacks) {
-    const { stack, birth } = readHint(hint);
+    const { stack, name } = readHint(hint);
     try {
-      const nextMs = birth ? await sweepBirth(engine, stack) : await sweepStack(engine, stack);
+      const nextMs =
+        name === undefined ? await sweepStack(engine, stack) : await sweepBirth(engine, stack, name);
       await engine.store.returnDue(hint, score, nextMs);
     } catch (error) {
       // The hint is held; the stack is looked at again when that runs out.
@@ -38,9 +39,10 @@ async function sweepShard(engine: Engine, shard: number): Promise<number | undef
 }
 
 /** A create that has not come by now must not come any more: its hint is about to go. */
-async function sweepBirth(engine: Engine, stack: string): Promise<undefined> {
-  if (await engine.store.void(stack)) await engine.store.dropTemplate(stack, firstGoal);
-  else await engine.store.hint(stack, 0);
+async function sweepBirth({ store }: Engine, stack: string, name: string): Promise<undefined> {
+  if (!(await store.void(stack))) return void (await store.hint(stack, 0));
+  await store.dropTemplate(stack, firstGoal);
+  await store.moveName(name, stack, "");
 }
 
 /** In how many ms to look again; undefined when nothing is unfinished. */

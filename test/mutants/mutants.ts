@@ -997,8 +997,8 @@ export const mutants: readonly Mutant[] = [
     breaks: ["R17"],
     subtle: true,
     what: "A create whose caller died leaves its name taken and its goal behind.",
-    file: "src/traversal/goal.ts",
-    find: '    if (kind === "create") await store.hintBirth(stack);\n',
+    file: "src/api/stacks.ts",
+    find: "      await this.#engine.store.hintBirth(stack, name);\n",
     replace: "",
   },
   {
@@ -1008,7 +1008,9 @@ export const mutants: readonly Mutant[] = [
     what: "A stack is removed although a goal has revived it meanwhile.",
     file: "src/store/lua/purge.lua",
     find: `if stack[1] ~= A.traversal or stack[6] ~= A.base or stack[7] ~= A.lastGood then return { 'stale' } end
-if stack[4] == '' or stack[2] ~= '0' or stack[3] ~= '0' then return { 'unfinished' } end`,
+if stack[4] == '' or stack[2] ~= '0' or stack[3] ~= '0' then return { 'unfinished' } end
+-- What ended since the last reaping would stay: only its place in the garbage knows of it.
+if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' } end`,
     replace: "",
   },
   {

@@ -219,6 +219,16 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     wrong: { settled: settled as NonNullable<Tampering["settled"]> },
   })),
   {
+    title: "5 a name is taken by nobody",
+    says: /^invariant 5: the name bar is taken, but there is no such stack$/,
+    steps: made,
+    wrong: {
+      settled: async ({ store }) => {
+        await store.moveName("bar", "", "nobody");
+      },
+    },
+  },
+  {
     title: "5 the status is not final",
     says: /^invariant 5: nothing is left to do, and stack foo is IN_SERVICE$/,
     steps: made,

@@ -146,6 +146,8 @@ function* stops(): Generator<Stop> {
     const text = [...begin, vanish, goal, "settle: true"];
     yield { role: "sweeper", label: "returnDue", from: 1, until: 3, text };
   }
+  // A creator, for good: its stack comes to be, or its name is free again.
+  yield { role: "caller", from: 0, text: begin };
   const text = [...under, "delete: {stack: foo}", "settle: true", "expect: {gone: foo}"];
   yield { role: "worker", text };
   yield { role: "sweeper", text };
