@@ -208,8 +208,13 @@ export class Explorer {
       return;
     }
     if (this.#strikes("pause")) {
-      this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
-      this.#waiting.push(waiting);
+      const forMs = 1_000 * (1 + this.#fate.below(150));
+      if (this.#fate.chance(0.5)) {
+        proceed({ crashAfter: false, repeat: false, pauseAfterMs: forMs });
+      } else {
+        this.simulation.pause(life, forMs);
+        this.#waiting.push(waiting);
+      }
       return;
     }
     proceed({ crashAfter: false, repeat: isRepeatable(label) && this.#strikes("repeat") });

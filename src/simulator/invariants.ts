@@ -395,7 +395,7 @@ export class Invariants implements Watcher {
 
   #violate(invariant: number, message: string): void {
     const text = `invariant ${invariant}: ${message}`;
-    this.#simulation.log(text);
+    this.#simulation.log(`>>> ${text}`);
     if (this.violations.length < 20) this.violations.push(text);
   }
 }

@@ -11,7 +11,7 @@ import { AmbiguousName, Expectations } from "./expectations.js";
 import { Goals } from "./goals.js";
 import { Invariants } from "./invariants.js";
 import type { Expectation, GoalStep, Scenario, Step, StepOf } from "./scenario.js";
-import { type Armed, Simulation, type SimulationOptions } from "./simulation.js";
+import { type Armed, type Op, Simulation, type SimulationOptions } from "./simulation.js";
 
 export interface RunResult {
   ok: boolean;
@@ -250,11 +250,24 @@ export class ScenarioRun {
         (target.op === undefined || one.op === target.op),
     );
     if (held === undefined) {
-      if (this.#driver.explores) return;
+      if (this.#driver.explores) return this.#disarm(resource, stack, target.op);
       throw new StepFailed("no such call is held");
     }
     held.release();
     await this.simulation.quiesce();
+  }
+
+  /** A call that comes after its release is not held any more. */
+  #disarm(resource: string | undefined, stack: string | undefined, op: Op | undefined): void {
+    const { armed } = this.simulation;
+    const index = armed.findIndex(
+      (one) =>
+        one.kind === "hold" &&
+        (resource === undefined || one.resource === resource) &&
+        (stack === undefined || one.stack === stack) &&
+        (op === undefined || one.op === op),
+    );
+    if (index >= 0) armed.splice(index, 1);
   }
 
   #drift({ resource, set, missing }: StepOf<"drift">): void {

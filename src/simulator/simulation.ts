@@ -96,6 +96,8 @@ export interface Passage {
   crashAfter: boolean;
   /** The first answer is lost, and the call is sent again. */
   repeat: boolean;
+  /** The caller stands still when the call has taken effect, before it gets the reply. */
+  pauseAfterMs?: number;
 }
 
 /** What checkers are told as it happens. A message is a violation. */
@@ -312,6 +314,7 @@ export class Simulation {
       this.#settled();
     }
     if (passage?.crashAfter === true) this.crash(life, `after ${label}`);
+    if (passage?.pauseAfterMs !== undefined && !life.dead) await this.pause(life, passage.pauseAfterMs);
     return life.dead ? forever() : result;
   }
 
@@ -486,6 +489,7 @@ export class Simulation {
     if (operation === "delete") this.#beforeRemoval(call);
     const result = await effect();
     const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";
+    if (physicalId !== "") this.log(`${operation} of ${resource} (${call.token}): ${physicalId}`);
     for (const watcher of this.#watchers) watcher.effect(call, operation, properties, life, physicalId);
     const { afterEffect } = this;
     if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {

@@ -10,7 +10,7 @@ import type {
   Visit,
 } from "../store/store.js";
 
-type Describe = (args: readonly unknown[], answer: unknown) => string;
+type Describe = (args: readonly unknown[], answer: unknown) => string | undefined;
 
 const rung = (rings: readonly Ring[]): string =>
   rings.length === 0 ? "" : `, to ring ${rings.map((ring) => ring.node || ring.resource).join(", ")}`;
@@ -61,9 +61,12 @@ const descriptions: Readonly<Record<string, Describe>> = {
     const { stuck, rings } = answer as { stuck: boolean; rings: Ring[] };
     return `ends ${(visit as Visit).node}${stuck ? ", nothing can move any more" : ""}${rung(rings)}`;
   },
+  renew: ([visit], answer) =>
+    `renews its lease of ${(visit as Visit).resource}: ${answer === true ? "ok" : "lost"}`,
   handOver: ([, resource], answer) => `hands over what it made for ${resource}: ${answer}`,
   sweep: ([stack], answer) => {
     const swept = answer as SweepAnswer;
+    if (swept.tag === "moved" || (swept.tag === "ok" && swept.rings.length === 0)) return undefined;
     return `sweeps ${stack}: ${swept.tag}${"rings" in swept ? rung(swept.rings) : ""}`;
   },
   settle: ([, traversal, settle], answer) =>

@@ -64,11 +64,13 @@ export class ProviderCall {
       const reason = `no worker of this pool knows the type ${this.#resource.field("type")}`;
       return { tag: "failed", retryable: false, effect: "none", reason, interrupted: false };
     }
-    if (this.#operation !== "find" && clock.monotonicMs() >= this.#readAt + this.deadlineMs) {
-      return { tag: "notCalled" };
+    // A renewal takes time too: deadline and lease are looked at again after it, immediately before the call.
+    for (;;) {
+      const waitedMs = clock.monotonicMs() - this.#readAt;
+      if (this.#operation !== "find" && waitedMs >= this.deadlineMs) return { tag: "notCalled" };
+      if (waitedMs < limits.leaseMs) break;
+      if (!(await this.#renew())) return { tag: "fenced" };
     }
-    if (clock.monotonicMs() >= this.#readAt + limits.leaseMs && !(await this.#renew()))
-      return { tag: "fenced" };
 
     const over = new AbortController();
     const abort = new AbortController();
