@@ -21,6 +21,20 @@ export function writeNodeGoal(
   return sealing.sealIf(wanted.bound.hidden.length > 0, JSON.stringify(text));
 }
 
+/** @throws Error when it is none. */
 export function readNodeGoal(sealing: Sealing, text: string): NodeGoal {
-  return JSON.parse(sealing.open(text)) as NodeGoal;
+  const goal = JSON.parse(sealing.open(text)) as NodeGoal;
+  const { definition, dependencies, alternates } = goal;
+  const isGoal =
+    typeof definition === "string" &&
+    Array.isArray(dependencies) &&
+    Array.isArray(alternates) &&
+    isBound(goal.bound);
+  if (!isGoal) throw new Error("not a node's goal");
+  return goal;
+}
+
+function isBound(bound: unknown): boolean {
+  const definition = (bound as BoundDefinition | undefined)?.definition;
+  return definition !== null && typeof definition === "object" && typeof definition.properties === "object";
 }

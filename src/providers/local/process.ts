@@ -1,6 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { constants } from "node:os";
 import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { canonicalJson } from "../../json.js";
 import { isAlive, type ProcessIdentity } from "../../servers/process-identity.js";
@@ -210,12 +211,19 @@ interface Running {
 
 interface Ended {
   text: string | undefined;
+  told: Promise<void>;
 }
 
+/** How long a child's end may be known before its parent is told of it. */
+const toldMs = 2_000;
+
 function endOf(child: ChildProcess): Ended {
-  const ended: Ended = { text: undefined };
-  child.once("exit", (code, signal) => {
-    ended.text = code === null ? `was ended by ${signal}` : `exited with status ${code}`;
+  const ended: Ended = { text: undefined, told: Promise.resolve() };
+  ended.told = new Promise((resolve) => {
+    child.once("exit", (code, signal) => {
+      ended.text = code === null ? `was ended by ${signal}` : `exited with status ${code}`;
+      resolve();
+    });
   });
   return ended;
 }
@@ -271,6 +279,7 @@ async function untilReady(
     // Before anything is concluded, from the time that has passed above all: what is left alone is found again.
     pulse.beat("unknown");
     if (!alive) {
+      if (ended !== undefined) await Promise.race([ended.told, sleep(toldMs, undefined, { ref: false })]);
       const how = ended?.text ?? "ended";
       const said = quote(await launches.tail(launched.generation));
       await discard(launches, call, wanted, pulse);
