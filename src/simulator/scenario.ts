@@ -18,7 +18,7 @@ const durationMs = z
     return Number(amount) * unitsMs[unit as keyof typeof unitsMs];
   });
 
-const visitPoints = [
+export const visitPoints = [
   "before-intent",
   "after-intent",
   "before-call",

@@ -2,7 +2,7 @@
 import type { Redis } from "ioredis";
 import { type FaultKind, faultKinds } from "../../src/simulator/explorer.js";
 import { generateScenario } from "../../src/simulator/generate.js";
-import { parseScenario, type Scenario, scenarioOf } from "../../src/simulator/scenario.js";
+import { parseScenario, type Scenario, scenarioOf, visitPoints } from "../../src/simulator/scenario.js";
 import {
   type Action,
   type CallOutcome,
@@ -234,18 +234,6 @@ class StoppingDriver extends ScriptedDriver {
 
 // --- crashed at every point
 
-const points = [
-  "before-intent",
-  "after-intent",
-  "before-call",
-  "after-call",
-  "before-commit",
-  "after-commit",
-  "before-publish",
-  "after-publish",
-  "before-ack",
-];
-
 /** A second fault would make another outcome right. */
 const hasOwnFault = /^(crash|pause|fail|retry|timeout|failure|failed|rollback|replace-fails|fan|held|stream)/;
 
@@ -265,7 +253,7 @@ export async function* crashes(
 ): AsyncGenerator<Varied> {
   const head = relaxed(untilLastGoal(scenario) ?? []).filter(({ kind }) => kind !== "expect");
   const stride = exhaustive ? 1 : 4;
-  for (const [i, point] of points.entries()) {
+  for (const [i, point] of visitPoints.entries()) {
     for (let k = exhaustive ? 0 : (number + i) % stride; ; k += stride) {
       const crash = `  - visits: ${k}\n  - crash: {at: ${point}, optional: true}\n  - settle: true\n`;
       const run = runOf({ ...scenario, steps: [...head, ...steps(crash), ...outcomeOf(scenario)] }, redis);
