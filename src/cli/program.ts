@@ -204,6 +204,7 @@ function addSimulate(homeostat: Command): void {
     .option("--seed <n>", "where the choices of --explore and --generate begin")
     .option("--workers <n>", "simulated workers")
     .option("--faults <list>", "faults to choose from, parted by commas")
+    .option("--jobs <n>", "threads that explore (default: one per processor); what is found is the same")
     .addHelpText(
       "after",
       `\nExit status: 0 all held, 1 something failed, 2 a file cannot be used.\nWith --json: one result per line, {"name","ok","runs","visits",…}`,

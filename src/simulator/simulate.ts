@@ -1,16 +1,19 @@
 /** `homeostat simulate`: runs scenario files and says what failed, where and how it came to it. */
 import { randomInt } from "node:crypto";
 import { writeFile } from "node:fs/promises";
-import { Redis } from "ioredis";
+import { availableParallelism } from "node:os";
+import type { Redis } from "ioredis";
 import { stringify } from "yaml";
 import { describeProblem, InvalidError, type Problem } from "../errors.js";
-import { startPrivateRedis } from "../servers/private-redis.js";
 import { Explorer, type FaultKind, faultKinds } from "./explorer.js";
 import { ExploringDriver } from "./exploring.js";
 import { generateScenario } from "./generate.js";
+import { Jobs } from "./jobs.js";
+import { requireConnection } from "./redis.js";
 import { readScenario, type Scenario, scenarioOf } from "./scenario.js";
 import { type RunResult, ScenarioRun } from "./scenario-run.js";
 import { ScriptedDriver } from "./scripted.js";
+import { type Explored, Seeds, Tally } from "./seeds.js";
 import { shrinkScenario } from "./shrink.js";
 import type { Simulation, SimulationOptions } from "./simulation.js";
 
@@ -23,24 +26,34 @@ export interface SimulateOptions {
   seed?: number;
   workers?: number;
   faults?: string[];
+  /** Threads that explore, each with a redis-server; absent: this one alone. What is found is the same. */
+  jobs?: number;
   json: boolean;
   out: (line: string) => void;
   /** Is told now and then how far a long exploration has come. */
   progress?: (text: string) => void;
+  /** Ends an exploration before it is over. */
+  signal?: AbortSignal;
 }
 
-interface Exploration {
+export interface Exploration {
   runs: number;
   seed: number;
   workers: number | undefined;
   faults: FaultKind[];
-  progress: (text: string) => void;
 }
 
 /** Between two reports of progress. */
 const progressMs = 10_000;
 
-const silent = () => undefined;
+/** In the time that a job takes to start, one that runs explores about so many seeds. */
+const runsPerJob = 50;
+
+/** How many jobs are worth their start. */
+export function usefulJobs(files: number, { explore = 0, generate = 0 }: Partial<SimulateOptions>): number {
+  const runs = files * explore + generate;
+  return Math.max(1, Math.min(availableParallelism(), Math.floor(runs / runsPerJob)));
+}
 
 interface Summary {
   runs: number;
@@ -51,19 +64,22 @@ interface Summary {
 
 /**
  * Exit status: 0 all held, 1 something failed, 2 a file cannot be used. A made-up scenario that fails is written to a
- * file in the working directory. @throws InvalidError for unknown faults.
+ * file in the working directory. @throws InvalidError for unknown faults, HomeostatError when a job or a redis-server
+ * ends, the signal's reason when that is aborted.
  */
 export async function runSimulate(files: readonly string[], options: SimulateOptions): Promise<number> {
   const exploration = explorationOf(options);
-  const server = await startPrivateRedis({ unixSocket: true });
-  const redis = new Redis(server.socketPath, { maxRetriesPerRequest: null });
+  const most = Math.max(1, options.explore ?? 0, options.generate ?? 0);
+  const jobs = await Jobs.start(Math.min(options.jobs ?? 1, most));
   let status = 0;
   try {
-    for (const file of files) status = Math.max(status, await runFile(file, redis, exploration, options));
-    if (options.generate !== undefined) status = Math.max(status, await runGenerated(redis, options));
+    for (const file of files) {
+      options.signal?.throwIfAborted();
+      status = Math.max(status, await runFile(file, jobs, exploration, options));
+    }
+    if (options.generate !== undefined) status = Math.max(status, await runGenerated(jobs, options));
   } finally {
-    redis.disconnect();
-    await server.stop();
+    await jobs.stop();
   }
   return status;
 }
@@ -81,13 +97,12 @@ function explorationOf(options: SimulateOptions): Exploration | undefined {
     seed: options.seed ?? randomInt(2 ** 31),
     workers: options.workers,
     faults: (options.faults ?? []) as FaultKind[],
-    progress: options.progress ?? silent,
   };
 }
 
 async function runFile(
   file: string,
-  redis: Redis,
+  jobs: Jobs,
   exploration: Exploration | undefined,
   options: SimulateOptions,
 ): Promise<number> {
@@ -100,8 +115,8 @@ async function runFile(
   }
   const summary =
     exploration === undefined
-      ? await script(scenario, redis)
-      : await explore(() => scenario, redis, exploration);
+      ? await script(scenario, jobs.redis)
+      : await explore(scenario, jobs, exploration, options);
   const { unusable } = summary.result;
   if (unusable !== undefined) {
     return refuse(
@@ -149,20 +164,20 @@ function report(
 
 async function script(scenario: Scenario, redis: Redis): Promise<Summary> {
   const result = await new ScenarioRun(scenario, redis, (simulation) => new ScriptedDriver(simulation)).run();
+  requireConnection(redis);
   return { runs: 1, visits: result.visits, result };
 }
 
 /** Makes up scenarios until one fails. */
-async function runGenerated(redis: Redis, options: SimulateOptions): Promise<number> {
+async function runGenerated(jobs: Jobs, options: SimulateOptions): Promise<number> {
   const faults = (options.faults ?? faultKinds) as FaultKind[];
   const exploration = {
     runs: options.generate ?? 0,
     seed: options.seed ?? randomInt(2 ** 31),
     workers: options.workers,
     faults: [...faults],
-    progress: options.progress ?? silent,
   };
-  const summary = await explore(generatedScenario, redis, exploration);
+  const summary = await explore(undefined, jobs, exploration, options);
   const { seed, result } = summary;
   if (seed === undefined) {
     const { json, out } = options;
@@ -178,7 +193,8 @@ async function runGenerated(redis: Redis, options: SimulateOptions): Promise<num
   const found = { document: generateScenario(seed), seed };
   const kind = kindOf(result);
   const smallest = await shrinkScenario(found, async ({ document, seed }) => {
-    const tried = await exploreOnce(scenarioOf(document, document.name), redis, exploration, seed, {
+    options.signal?.throwIfAborted();
+    const tried = await exploreOnce(scenarioOf(document, document.name), jobs.redis, exploration, seed, {
       traced: false,
     });
     return kindOf(tried.result) === kind;
@@ -190,7 +206,7 @@ async function runGenerated(redis: Redis, options: SimulateOptions): Promise<num
   const description = `homeostat simulate ${file} ${replay}`;
   await writeFile(file, stringify({ description, ...document }));
   const scenario = scenarioOf(document, file);
-  const shrunk = await shrink(scenario, redis, exploration, smallest.seed);
+  const shrunk = await shrink(scenario, jobs.redis, exploration, smallest.seed, options.signal);
   report(scenario, { ...summary, seed: smallest.seed, result: shrunk }, options, description);
   return 1;
 }
@@ -205,44 +221,69 @@ function kindOf({ failure }: RunResult): string | undefined {
   return failure && /^invariant \d+|^\w+ \w+/.exec(failure.message)?.[0];
 }
 
-/** Runs under way at once: while one waits for Redis another goes on. */
-const lanes = 8;
-
 /** Stops at the first seed that fails, and tries to show it with fewer faults. */
 async function explore(
-  scenarioOf: (seed: number) => Scenario,
-  redis: Redis,
+  scenario: Scenario | undefined,
+  jobs: Jobs,
   exploration: Exploration,
+  { progress, signal }: SimulateOptions,
 ): Promise<Summary> {
-  let [next, runs, visits] = [0, 0, 0];
-  const failed: number[] = [];
+  signal?.throwIfAborted();
+  const seeds = Seeds.of(exploration.runs);
+  const tally = new Tally();
   const began = performance.now();
   let reportAt = began + progressMs;
-  const report = () => {
-    const now = performance.now();
-    if (now < reportAt) return;
-    reportAt = now + progressMs;
-    const perSecond = ((runs * 1000) / (now - began)).toFixed(0);
-    exploration.progress(`${runs} of ${exploration.runs} runs, ${perSecond} a second`);
+  const report = (now: number) => {
+    const perSecond = ((tally.runs * 1000) / (now - began)).toFixed(0);
+    progress?.(`${tally.runs} of ${exploration.runs} runs, ${perSecond} a second`);
   };
-  const lane = async (_: unknown, index: number) => {
-    while (next < exploration.runs && failed.length === 0) {
-      const seed = exploration.seed + next++;
-      const options = { prefix: `lane${index}:`, traced: false };
-      const { result } = await exploreOnce(scenarioOf(seed), redis, exploration, seed, options);
-      runs += 1;
-      visits += result.visits;
-      report();
-      if (!result.ok) failed.push(seed);
+  const stop = () => seeds.end(0);
+  signal?.addEventListener("abort", stop);
+  try {
+    await jobs.explore(scenario, exploration, seeds, (explored) => {
+      tally.add(explored);
+      if (!explored.ok) seeds.end(explored.index);
+      const now = performance.now();
+      if (now < reportAt) return;
+      reportAt = now + progressMs;
+      report(now);
+    });
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+  const { runs, visits, failed } = tally;
+  if (signal?.aborted) report(performance.now());
+  signal?.throwIfAborted();
+  if (failed === undefined) return { runs, visits, result: { ok: true, visits } };
+  const seed = exploration.seed + failed;
+  const result = await shrink(scenario ?? generatedScenario(seed), jobs.redis, exploration, seed, signal);
+  return { runs, visits, seed, result };
+}
+
+/** Runs under way at once: while one waits for Redis another goes on. */
+const lanes = 16;
+
+/** What one job does. `scenario`: absent when each seed makes one up. */
+export async function exploreSeeds(
+  scenario: Scenario | undefined,
+  redis: Redis,
+  exploration: Exploration,
+  seeds: Seeds,
+  explored: (explored: Explored) => void,
+): Promise<void> {
+  const lane = async (_: unknown, number: number) => {
+    for (let index = seeds.take(); index !== undefined; index = seeds.take()) {
+      const seed = exploration.seed + index;
+      const options = { prefix: `lane${number}:`, traced: false };
+      const explores = scenario ?? generatedScenario(seed);
+      const { result } = await exploreOnce(explores, redis, exploration, seed, options);
+      explored({ index, visits: result.visits, ok: result.ok });
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  if (failed.length === 0) return { runs, visits, result: { ok: true, visits } };
-  const seed = Math.min(...failed);
-  return { runs, visits, seed, result: await shrink(scenarioOf(seed), redis, exploration, seed) };
 }
 
-export interface Explored {
+interface Outcome {
   result: RunResult;
   struck: number;
 }
@@ -257,7 +298,7 @@ export async function exploreOnce(
   { workers, faults }: Pick<Exploration, "workers" | "faults">,
   seed: number,
   options: { spared?: ReadonlySet<number> } & SimulationOptions = {},
-): Promise<Explored> {
+): Promise<Outcome> {
   const { spared = new Set(), ...simulated } = options;
   let explorer: Explorer | undefined;
   const driverOf = (simulation: Simulation) => {
@@ -267,6 +308,7 @@ export async function exploreOnce(
   const limits = isNarrow(seed) ? { windowNodes: 2, chunkNodes: 1 } : {};
   const run = new ScenarioRun(scenario, redis, driverOf, { ...simulated, limits });
   const result = await run.run();
+  requireConnection(redis);
   return { result, struck: explorer?.struck ?? 0 };
 }
 
@@ -276,11 +318,13 @@ async function shrink(
   redis: Redis,
   exploration: Exploration,
   seed: number,
+  signal: AbortSignal | undefined,
 ): Promise<RunResult> {
   let best = await exploreOnce(scenario, redis, exploration, seed);
   if (best.result.ok) throw new Error(`${scenario.name} failed with seed ${seed}, but not again`);
   const spared = new Set<number>();
   for (let fault = 1; fault <= best.struck + spared.size; fault += 1) {
+    signal?.throwIfAborted();
     const without = new Set([...spared, fault]);
     const tried = await exploreOnce(scenario, redis, exploration, seed, { spared: without });
     if (tried.result.ok || tried.result.failure === undefined) continue;

@@ -50,6 +50,11 @@ describe("2: usage and invalid templates", () => {
       /gone\.js: .*no such file/,
     ],
     ["a bad number", ["simulate", "x", "--seed", "-1"], /--seed needs a whole number/],
+    [
+      "no job",
+      ["simulate", "x", "--explore", "9", "--jobs", "0"],
+      /--jobs needs a whole number of at least 1/,
+    ],
     ["nothing to simulate", ["simulate"], /give scenario files, or --generate N/],
   ];
 

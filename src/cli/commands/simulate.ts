@@ -8,10 +8,11 @@ export interface SimulateFlags {
   seed?: string;
   workers?: string;
   faults?: string;
+  jobs?: string;
 }
 
 export async function simulate(
-  { terminal }: Context,
+  { terminal, interruption }: Context,
   files: readonly string[],
   flags: SimulateFlags,
 ): Promise<number> {
@@ -22,17 +23,23 @@ export async function simulate(
   }
   const seed = wholeNumber("--seed", flags.seed, 0);
   const workers = wholeNumber("--workers", flags.workers, 1);
+  const jobs = wholeNumber("--jobs", flags.jobs, 1);
   const faults = flags.faults?.split(",").filter((fault) => fault !== "");
-  const { runSimulate } = await import("../../simulator/simulate.js");
-  return runSimulate(files, {
+  const { runSimulate, usefulJobs } = await import("../../simulator/simulate.js");
+  const runs = {
     ...(explore === undefined ? {} : { explore }),
     ...(generate === undefined ? {} : { generate }),
+  };
+  return runSimulate(files, {
+    ...runs,
+    jobs: jobs ?? usefulJobs(files.length, runs),
     ...(seed === undefined ? {} : { seed }),
     ...(workers === undefined ? {} : { workers }),
     ...(faults === undefined ? {} : { faults }),
     json: terminal.json,
     out: (line) => terminal.say(line),
     progress: (text) => terminal.note(text),
+    signal: interruption.signal,
   });
 }
 
