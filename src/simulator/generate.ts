@@ -89,7 +89,7 @@ class Generator {
     const kind = this.#prng.fraction();
     if (kind < 0.6) this.#steps.push({ visits: this.#prng.below(20) });
     else if (kind < 0.75) this.#steps.push({ advance: `${1 + this.#prng.below(90)}s` });
-    else if (kind < 0.97) this.#steps.push({ settle: true });
+    else if (kind < 0.92) this.#steps.push({ settle: true });
     else {
       this.#steps.push({ settle: true });
       this.#drift(line);
@@ -179,7 +179,7 @@ class Generator {
       fixed: this.#prng.chance(0.4) ? this.#number() : undefined,
       references: this.#references(before),
       idempotent: this.#prng.chance(0.15),
-      retain: this.#prng.chance(0.004),
+      retain: this.#prng.chance(0.04),
     };
   }
 

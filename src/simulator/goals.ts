@@ -1,12 +1,13 @@
 /** The goals of a run as the checkers know them: read from Redis the moment a traversal's number was raised. */
-import { canonicalJson, type JsonObject } from "../json.js";
+import { canonicalJson, type Json, type JsonObject } from "../json.js";
 import type { Sealing } from "../store/sealing.js";
 import type { Store } from "../store/store.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import type { ParameterValues, ResourceDefinition, ResourceView, Template } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
 import { type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
-import type { PhysicalThing, World } from "./world.js";
+import type { KnownWorld } from "./known-world.js";
+import type { PhysicalThing } from "./world.js";
 
 export interface KnownGoal {
   /** Of its document in Redis; the same again when a rollback goes back to it. */
@@ -133,6 +134,40 @@ export function isAsWanted(
   return wanted !== undefined && difference(wanted, thing.properties) === undefined;
 }
 
+/** Versions of what a property refers to, at most: so many are never there. */
+const mostVersions = 10_000;
+
+/** Whether a goal alone can have made a thing what it is, with what it depends on as that was at some time. */
+export function isOfGoal(
+  goal: KnownGoal,
+  thing: PhysicalThing,
+  versionsOf: (name: string) => readonly PhysicalThing[],
+): boolean {
+  const definition = goal.template.resources.get(thing.name);
+  if (definition === undefined) return false;
+  const { properties, dependencies } = definition;
+  const names = Object.keys(properties).filter((name) => !name.startsWith("$"));
+  if (Object.keys(thing.properties).some((name) => !names.includes(name))) return false;
+  return names.every((name) => {
+    const value = properties[name] as Json;
+    const text = JSON.stringify(value);
+    const one = { ...definition, properties: { [name]: value } };
+    const found = { [name]: thing.properties[name] as Json };
+    let choices: Map<string, PhysicalThing>[] = [new Map()];
+    for (const dependency of dependencies.filter((other) => text.includes(other))) {
+      const versions = versionsOf(dependency);
+      choices = choices.flatMap((choice) =>
+        versions.map((version) => new Map(choice).set(dependency, version)),
+      );
+      if (choices.length > mostVersions) throw new Error(`${choices.length} versions: something spins`);
+    }
+    return choices.some((choice) => {
+      const wanted = resolve(goal, one, (other) => choice.get(other));
+      return wanted !== undefined && difference(wanted, found) === undefined;
+    });
+  });
+}
+
 function resolve(
   goal: Pick<KnownGoal, "parameters">,
   definition: ResourceDefinition,
@@ -167,7 +202,7 @@ export function referencesOf(
   stack: string,
   name: string,
   properties: JsonObject,
-  world: World,
+  world: KnownWorld,
 ): Set<string> {
   const text = JSON.stringify(properties);
   const found = new Set<string>();

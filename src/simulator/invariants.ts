@@ -5,20 +5,14 @@
 import type { Redis } from "ioredis";
 import { type JsonObject, jsonEqual } from "../json.js";
 import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
-import type { Begin, BeginAnswer, ResourceRecord } from "../store/store.js";
+import type { Begin, BeginAnswer, Commit, CommitAnswer, ResourceRecord, Visit } from "../store/store.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { emptyGoal } from "../traversal/goal-document.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
-import {
-  affectedBy,
-  differenceOf,
-  type Goals,
-  isAsWanted,
-  isResolvable,
-  type KnownGoal,
-  referencesOf,
-} from "./goals.js";
+import { type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
+import { KnownWorld } from "./known-world.js";
+import { type Failure, isRetained, type Past, Reality, readRecords } from "./reality.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
@@ -28,14 +22,9 @@ interface OpenCall {
   life: Life;
 }
 
-/** Things that excuse reality from being the goal. */
-export interface Excuses {
-  drifted: boolean;
-}
-
 export class Invariants implements Watcher {
   readonly violations: string[] = [];
-  readonly excuses: Excuses = { drifted: false };
+  readonly known: KnownWorld;
   readonly #simulation: Simulation;
   readonly #goals: Goals;
   readonly #redis: Redis;
@@ -43,14 +32,18 @@ export class Invariants implements Watcher {
   /** Workers that were paused at some time: their lease may have run out under them. */
   readonly #suspended = new Set<Life>();
   /** Calls that failed for good, and under which traversal. */
-  readonly #failures: { stack: string; resource: string; traversal: number }[] = [];
+  readonly #failures: Failure[] = [];
   readonly #retried = new Map<string, number>();
   /** Tokens of what somebody has begun to delete: whether it is gone is for the outcome to say. */
   readonly #deleting = new Set<string>();
+  readonly #required = new Map<string, Set<string>>();
+  readonly #retained = new Set<string>();
   /** Requests that have begun a traversal. */
   readonly #requests = new Set<string>();
-  /** The traversal under which a stack was last seen complete. */
-  readonly #complete = new Map<string, number>();
+  /** The traversals under which a stack was seen complete. */
+  readonly #complete = new Map<string, number[]>();
+  /** The first decision to create: the token, by stack, traversal and name. */
+  readonly #created = new Map<string, string>();
   readonly #announced = new Set<string>();
   /** Under which traversal a thing was made or last updated, and after how many effects. */
   readonly #touched = new Map<string, { traversal: number; at: number }>();
@@ -61,6 +54,7 @@ export class Invariants implements Watcher {
     this.#simulation = simulation;
     this.#goals = goals;
     this.#redis = redis;
+    this.known = new KnownWorld(simulation.world);
   }
 
   async begun({ stack, request, kind }: Begin, answer: BeginAnswer): Promise<void> {
@@ -71,18 +65,50 @@ export class Invariants implements Watcher {
     if (kind === "rollback") this.#checkRollback(stack, answer.traversal, answer.goal);
   }
 
+  committed(visit: Visit, commit: Commit, answer: CommitAnswer): void {
+    if (answer.tag !== "ok") return;
+    const required = this.#required.get(visit.resource) ?? new Set();
+    this.#required.set(visit.resource, new Set([...required, ...(commit.requires ?? [])]));
+    this.#checkIncarnation(visit, commit);
+    if (commit.effect === "fail") this.#noteQuestion(visit, commit);
+  }
+
+  /** No call has failed, and still the node may: only a person can say what became of the one that was interrupted. */
+  #noteQuestion({ stack, traversal, node, resource: token }: Visit, { index }: Commit): void {
+    const { name } = JSON.parse(index ?? "{}") as { name: string };
+    const isUnknowable = this.#goals.all(stack).some(({ template }) => {
+      const { $findable, $idempotent } = template.resources.get(name)?.properties ?? {};
+      return $findable === false && $idempotent !== true;
+    });
+    const operation = node.startsWith("k:") ? "delete" : "find";
+    if (isUnknowable) this.#failures.push({ stack, resource: name, token, operation, traversal });
+  }
+
+  /** 7. A name comes to be once under a goal, as one incarnation. */
+  #checkIncarnation({ stack, traversal, node, resource }: Visit, commit: Commit): void {
+    if (commit.effect !== "intent" || commit.operation !== "create") return;
+    if (node === "" || commit.mode !== "decision") return;
+    if ([...this.#created.values()].includes(resource)) return;
+    const key = `${stack} ${traversal} ${node}`;
+    const other = this.#created.get(key);
+    if (other !== undefined)
+      this.#violate(7, `${other} and ${resource} are both made for ${node} of the goal ${traversal}`);
+    this.#created.set(key, resource);
+  }
+
   announced(event: LifecycleEvent): void {
     if (event.resource === undefined) this.#announced.add(`${event.stack} ${event.traversal} ${event.what}`);
   }
 
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void {
-    const key = `${call.token} ${operation}`;
+    const traversal = life.delivery?.visit.traversal ?? 0;
+    const key = `${call.token} ${operation} ${traversal}`;
     const times = (this.#retried.get(key) ?? 0) + 1;
     this.#retried.set(key, times);
     const retryable = error instanceof ProviderError && error.retryable;
     if (retryable && times < this.#simulation.limits.attempts) return;
-    const traversal = life.delivery?.visit.traversal ?? 0;
-    this.#failures.push({ stack: call.stack, resource: call.resource, traversal });
+    const { stack, resource, token } = call;
+    this.#failures.push({ stack, resource, token, operation, traversal });
   }
 
   async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
@@ -107,29 +133,52 @@ export class Invariants implements Watcher {
     life: Life,
     physicalId: string,
   ): void {
+    if (operation === "find" || operation === "read") return;
+    this.known.touched(call.token, physicalId);
     // What comes to be after its deadline is promised to be handed over, and nothing else.
-    if (this.#simulation.late.has(call.token)) return;
-    if (operation === "create") this.#checkToken(call.token);
-    if (operation !== "create" && operation !== "update") return;
-    const traversal = life.delivery?.visit.traversal ?? 0;
-    const goal = this.#goals.at(call.stack, traversal);
+    const isLate = this.#simulation.late.has(call.token);
+    if (operation === "create" && !isLate) this.#checkToken(call.token);
     const thing = this.#simulation.world.things.get(physicalId);
     if (thing === undefined) return;
+    this.#retained.delete(physicalId);
+    const traversal = life.delivery?.visit.traversal ?? 0;
     this.#touched.set(physicalId, { traversal, at: this.#history.length });
     this.#history.push({ id: physicalId, state: { ...thing } });
-    if (goal === undefined) return;
-    thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.#simulation.world);
+    const goal = this.#goals.at(call.stack, traversal);
+    if (goal === undefined || isLate) return;
+    thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.known);
   }
 
-  beforeRemoval(_call: CallContext, physicalId: string): void {
+  async beforeRemoval({ stack }: CallContext, physicalId: string): Promise<void> {
     this.#history.push({ id: physicalId, state: undefined });
-    if (this.excuses.drifted) return;
-    for (const thing of this.#simulation.world.things.values()) {
-      const refers = thing.id !== physicalId && thing.refersTo.has(physicalId);
-      if (refers && !this.#isRetained(thing) && !this.#isReleased(thing, physicalId)) {
-        this.#violate(2, `${physicalId} is deleted while ${thing.id}, which refers to it, still exists`);
-      }
+    for (const thing of [...this.#simulation.world.things.values()]) {
+      if (thing.id === physicalId || !thing.refersTo.has(physicalId)) continue;
+      if (this.#isReleased(this.known.of(thing), physicalId)) continue;
+      if (isRetained(this.#past, thing, await readRecords(this.#simulation, stack))) continue;
+      this.#violate(2, `${physicalId} is deleted while ${thing.id}, which refers to it, still exists`);
     }
+  }
+
+  get #past(): Past {
+    return {
+      goals: this.#goals,
+      known: this.known,
+      failures: this.#failures,
+      versions: this.#history.flatMap(({ state }) => (state === undefined ? [] : [state])),
+      required: this.#required,
+      retained: this.#retained,
+      deleting: this.#deleting,
+      retainableSince: (thing) => this.#retainableSince(thing),
+    };
+  }
+
+  /** When the engine last did, or certainly saw to it that it need not do, anything about a thing. */
+  #retainableSince({ id, name, stack }: PhysicalThing): number {
+    const touched = this.#touched.get(id)?.traversal ?? 0;
+    const complete = (this.#complete.get(stack) ?? []).filter((traversal) =>
+      this.#goals.at(stack, traversal)?.template.resources.has(name),
+    );
+    return Math.max(touched, ...complete);
   }
 
   /** At some time since it was touched, it was what a newer goal says without the other one: nothing had to be changed. */
@@ -147,13 +196,6 @@ export class Invariants implements Watcher {
       if (index >= at && goals.some((goal) => isAsWanted(goal, thing, others))) return true;
     }
     return false;
-  }
-
-  /** Once its resource is gone, nobody looks after what a retained thing refers to. */
-  #isRetained({ stack, name }: PhysicalThing): boolean {
-    return this.#goals
-      .all(stack)
-      .some((goal) => goal.template.resources.get(name)?.deletionPolicy === "Retain");
   }
 
   /** 1. No two operations on one resource at once, unless a lease ran out under a paused or crashed worker. */
@@ -200,13 +242,13 @@ export class Invariants implements Watcher {
   /** 3. What a resource requires under a traversal has reached that traversal's goal before it is touched. */
   async #checkPrerequisites(call: CallContext, life: Life): Promise<void> {
     const visit = life.delivery?.visit;
-    if (visit === undefined || visit.node === "" || this.excuses.drifted) return;
+    if (visit === undefined || visit.node === "") return;
     const goal = this.#goals.at(call.stack, visit.traversal);
     const record = await this.#simulation.store.stack(call.stack);
     if (goal === undefined || record?.traversal !== String(visit.traversal)) return;
     for (const dependency of goal.template.resources.get(call.resource)?.dependencies ?? []) {
       const literals = literalProperties(goal, dependency);
-      const things = this.#simulation.world.named(dependency, call.stack);
+      const things = this.known.named(dependency, call.stack);
       if (things.some((thing) => includes(thing.properties, literals))) continue;
       this.#violate(
         3,
@@ -234,7 +276,7 @@ export class Invariants implements Watcher {
   /** 8. A rollback goes back no further than to what was last seen complete. */
   #checkRollback(stack: string, traversal: number, target: string): void {
     const before = this.#goals.all(stack).filter((goal) => goal.traversal < traversal);
-    const complete = this.#complete.get(stack);
+    const complete = this.#complete.get(stack)?.at(-1);
     const candidates = before.filter((goal) => goal.traversal >= (complete ?? 0)).map((goal) => goal.id);
     if (complete === undefined) candidates.push(emptyGoal);
     if (!candidates.includes(target)) this.#violate(8, `the rollback ${traversal} goes to ${target}`);
@@ -266,16 +308,15 @@ export class Invariants implements Watcher {
       return this.#violate(5, `nothing is left to do, and stack ${name} is ${status}`);
     }
     if (goal === undefined) return;
-    if (status === "COMPLETE") this.#complete.set(stack, goal.traversal);
     this.#checkAnnounced(stack, goal, status);
-    if (this.excuses.drifted || this.#retains(stack)) return;
-    const things = [...this.#simulation.world.things.values()].filter((thing) => thing.stack === stack);
-    const problem =
-      status === "COMPLETE" || status === "NOT_FOUND"
-        ? differenceOf(goal, things)
-        : this.#unexcused(stack, goal, things);
+    const reality = new Reality(this.#past, stack, goal, await readRecords(this.#simulation, stack));
+    const problem = reality.ofStatus(status);
     if (problem !== undefined) this.#violate(4, `stack ${name} is ${status}, but ${problem}`);
-    await this.#checkRecords(stack, things);
+    for (const wrong of reality.ofRecords()) this.#violate(4, wrong);
+    if (status !== "COMPLETE" && status !== "NOT_FOUND")
+      for (const wrong of reality.ofNoGoal()) this.#violate(4, wrong);
+    const complete = this.#complete.get(stack) ?? [];
+    if (status === "COMPLETE") this.#complete.set(stack, [...complete, goal.traversal]);
   }
 
   /** 9. Who only listens knows what became of the goal. */
@@ -284,59 +325,6 @@ export class Invariants implements Watcher {
     if (this.#announced.has(`${stack} ${traversal} ${what}`)) return;
     const name = this.#simulation.stackNames.get(stack) ?? stack;
     this.#violate(9, `stack ${name} is ${status}, and no event said so`);
-  }
-
-  /** A failure belongs to its resource: what does not depend on it is as the goal says. */
-  #unexcused(stack: string, goal: KnownGoal, things: readonly PhysicalThing[]): string | undefined {
-    if (goal.status === "CANCELLED" || goal.status === "FAILED") return undefined;
-    const names = [...goal.template.resources.keys()];
-    const failed = [
-      ...this.#failures
-        .filter((failure) => failure.stack === stack && failure.traversal === goal.traversal)
-        .map(({ resource }) => resource),
-      ...names.filter((name) => !isResolvable(goal, name, things) || isUncertain(goal, name)),
-    ];
-    if (failed.length === 0) return "nothing has failed";
-    const affected = affectedBy(goal, failed);
-    const chosen = new Map<string, PhysicalThing | undefined>();
-    // Cleanups may wait for what failed, so a name can have several things: one of them must be right.
-    const rightOne = (name: string): PhysicalThing | undefined => {
-      if (!chosen.has(name)) {
-        const named = things.filter((thing) => thing.name === name);
-        chosen.set(
-          name,
-          named.find((thing) => isAsWanted(goal, thing, rightOne)),
-        );
-      }
-      return chosen.get(name);
-    };
-    const wrong = names.find((name) => !affected.has(name) && rightOne(name) === undefined);
-    if (wrong === undefined) return undefined;
-    const what = things.some(({ name }) => name === wrong) ? "not as wanted" : "not there";
-    return `${wrong}, which does not depend on what failed, is ${what}`;
-  }
-
-  /** Whatever became of the goal: each thing has a record, and each record that has a thing is right. */
-  async #checkRecords(stack: string, things: readonly PhysicalThing[]): Promise<void> {
-    const { store } = this.#simulation;
-    const ids = [...(await store.index(stack)).keys()];
-    const records = await store.resources(stack, ids, ["physical", "token"]);
-    const tokenOf = (index: number) => records[index]?.token || ids[index] || "";
-    const tokens = new Set(ids.map((_, index) => tokenOf(index)));
-    for (const { id, token } of things) {
-      if (!tokens.has(token)) this.#violate(4, `no record knows ${id}`);
-    }
-    for (const [index, record] of records.entries()) {
-      const physical = record?.physical ?? "";
-      if (physical === "" || this.#simulation.world.things.has(physical)) continue;
-      if (!this.#deleting.has(tokenOf(index))) this.#violate(4, `${physical} is gone, but its record stands`);
-    }
-  }
-
-  #retains(stack: string): boolean {
-    return this.#goals
-      .all(stack)
-      .some((goal) => [...goal.template.resources.values()].some((one) => one.deletionPolicy === "Retain"));
   }
 
   /** 5. What only older traversals, or work in progress, needed is gone. */
@@ -398,12 +386,6 @@ export class Invariants implements Watcher {
     this.#simulation.log(`>>> ${text}`);
     if (this.violations.length < 20) this.violations.push(text);
   }
-}
-
-/** Only a person can say what became of an interrupted call. */
-function isUncertain(goal: KnownGoal, name: string): boolean {
-  const properties = goal.template.resources.get(name)?.properties ?? {};
-  return properties.$findable === false && properties.$idempotent !== true;
 }
 
 function literalProperties(goal: KnownGoal, name: string): JsonObject {

@@ -274,9 +274,9 @@ export class ScenarioRun {
     const thing = this.#expectations.thingOf(resource);
     if (thing === undefined && this.#driver.explores) return;
     if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to drift`);
-    this.#invariants.excuses.drifted = true;
-    if (missing === true) this.simulation.world.things.delete(thing.id);
-    else thing.properties = { ...thing.properties, ...(set as typeof thing.properties) };
+    const { known } = this.#invariants;
+    if (missing === true) known.takeAway(thing);
+    else known.change(thing, set as typeof thing.properties);
   }
 }
 

@@ -17,6 +17,8 @@ import { Sealing } from "../store/sealing.js";
 import {
   type Begin,
   type BeginAnswer,
+  type Commit,
+  type CommitAnswer,
   type OutboxEvent,
   type Ring,
   Store,
@@ -111,9 +113,10 @@ export interface Watcher {
     life: Life,
     physicalId: string,
   ): void;
-  beforeRemoval(call: CallContext, physicalId: string): void;
+  beforeRemoval(call: CallContext, physicalId: string): Promise<void>;
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void;
   begun(begin: Begin, answer: BeginAnswer): Promise<void>;
+  committed(visit: Visit, commit: Commit, answer: CommitAnswer): void;
   announced(event: LifecycleEvent): void;
   /** A renewal was granted to one holder while the record named another or the same. */
   renewed(holder: string, named: string): void;
@@ -268,6 +271,10 @@ export class Simulation {
               const [, holder, callMs] = args as [Visit, string, number | undefined];
               for (const watcher of this.#watchers) watcher.renewed(holder, held ?? "");
               if (callMs !== undefined) this.renewed?.(life, callMs);
+            }
+            if (key === "commit") {
+              const [visit, commit] = args as [Visit, Commit];
+              for (const watcher of this.#watchers) watcher.committed(visit, commit, result as CommitAnswer);
             }
             if (key === "begin") {
               const begin = args[0] as Begin;
@@ -486,7 +493,7 @@ export class Simulation {
     });
     if (fail !== undefined && fail.after !== true) throw failure;
     await this.gateOfEffect?.(life, call, operation);
-    if (operation === "delete") this.#beforeRemoval(call);
+    if (operation === "delete") await this.#unseen(() => this.#beforeRemoval(call));
     const result = await effect();
     const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";
     if (physicalId !== "") this.log(`${operation} of ${resource} (${call.token}): ${physicalId}`);
@@ -499,10 +506,10 @@ export class Simulation {
     return result;
   }
 
-  #beforeRemoval(call: CallContext): void {
+  async #beforeRemoval(call: CallContext): Promise<void> {
     for (const thing of this.world.things.values()) {
       if (thing.token !== call.token) continue;
-      for (const watcher of this.#watchers) watcher.beforeRemoval(call, thing.id);
+      await each(this.#watchers, (watcher) => watcher.beforeRemoval(call, thing.id));
     }
   }
 

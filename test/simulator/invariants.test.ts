@@ -39,12 +39,14 @@ const forgetRequires: Tampering["plant"] = ({ store }) => {
     });
 };
 
-/** B is ready at once, whatever it depends on. */
-const hurryB: Tampering["plant"] = ({ store }) => {
-  const writeGraph = store.writeGraph.bind(store);
-  store.writeGraph = (stack, traversal, attempt, fields, ready) =>
-    writeGraph(stack, traversal, attempt, fields, [0, "u:B", ...ready]);
-};
+/** From a traversal on, B is ready at once, whatever it depends on. */
+const hurryB =
+  (from: number): NonNullable<Tampering["plant"]> =>
+  ({ store }) => {
+    const writeGraph = store.writeGraph.bind(store);
+    store.writeGraph = (stack, traversal, attempt, fields, ready) =>
+      writeGraph(stack, traversal, attempt, fields, traversal < from ? ready : [0, "u:B", ...ready]);
+  };
 
 /** The provider cannot find what it made. */
 const blind: Tampering["plant"] = ({ world }) => {
@@ -107,10 +109,17 @@ const onceFailed =
     if (simulation.world.calls.some(({ operation }) => operation === "update")) wrong(simulation);
   };
 
-const without = (name: string) =>
-  onceFailed(({ world }) => {
-    for (const [id, thing] of world.things) if (thing.name === name) world.things.delete(id);
-  });
+const without = (name: string) => onceFailed(({ world }) => dropped(world, name));
+
+function dropped(world: Simulation["world"], name: string): void {
+  for (const [id, thing] of world.things) if (thing.name === name) world.things.delete(id);
+}
+
+/** What is called A is never deleted, though the provider says so. */
+const undying: NonNullable<Tampering["plant"]> = ({ world }) => {
+  const remove = world.remove.bind(world);
+  world.remove = async (id) => (world.things.get(id)?.name === "A" ? undefined : remove(id));
+};
 
 /** Tells the checkers of a traversal that did not begin. */
 const asIfBegun = (request: string, kind: "update" | "rollback"): NonNullable<Tampering["plant"]> => {
@@ -131,6 +140,89 @@ const asIfBegun = (request: string, kind: "update" | "rollback"): NonNullable<Ta
 
 const updated = `${made}
   - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 3}}}}}
+  - settle: true`;
+
+/** One resource is retained, another has drifted: neither excuses the others. */
+const excused = `
+  - create:
+      stack: foo
+      template:
+        resources:
+          R: {type: Sim::Resource, deletion_policy: Retain}
+          D: {type: Sim::Resource, properties: {a: 1, b: 1}}
+          A: {type: Sim::Resource, properties: {a: 1}}
+          B: {type: Sim::Resource, depends_on: A, properties: {b: 1}}
+  - settle: true
+  - drift: {resource: D, set: {a: 9}}
+  - update:
+      stack: foo
+      template:
+        resources:
+          D: {type: Sim::Resource, properties: {a: 1, b: 1}}
+          A: {type: Sim::Resource, properties: {a: 1}}
+          B: {type: Sim::Resource, depends_on: A, properties: {b: 2}}
+  - settle: true`;
+
+const drifting = (then: string) => `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1, b: 1}}, B: {type: Sim::Resource, properties: {a: {get_attr: [A, a]}}}}}}
+  - settle: true
+  - drift: {resource: A, ${then}}`;
+
+/** Stopped on the way to a second goal, in which both properties are others. */
+const stopped = (how: string, options = "") => `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1, b: 1}}, B: {type: Sim::Resource}}}}
+  - settle: true
+  - hold: {resource: A, op: update}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 2, b: 2}}, B: {type: Sim::Resource}, C: {type: Sim::Resource, depends_on: A}}}${options}}
+  - visits: 1
+  - ${how}
+  - release: {resource: A}
+  - settle: true`;
+
+/** After the second settling. */
+const onceStopped =
+  (wrong: NonNullable<Tampering["settled"]>): NonNullable<Tampering["settled"]> =>
+  (simulation, redis) =>
+    simulation.world.calls.some(({ operation }) => operation === "update")
+      ? wrong(simulation, redis)
+      : undefined;
+
+const setA = (properties: Record<string, number>) => (simulation: Simulation) => {
+  for (const thing of simulation.world.things.values()) if (thing.name === "A") thing.properties = properties;
+};
+
+/** The checkers are not told of failed deletes. */
+const silentDeletes: NonNullable<Tampering["plant"]> = (simulation) => {
+  const watch = simulation.watch.bind(simulation);
+  simulation.watch = (watcher) => {
+    const callFails = watcher.callFails.bind(watcher);
+    watcher.callFails = (call, operation, life, error) => {
+      if (operation !== "delete") callFails(call, operation, life, error);
+    };
+    watch(watcher);
+  };
+};
+
+/** The checkers hear of each decision to create twice, the second time for somebody else. */
+const createdTwice: NonNullable<Tampering["plant"]> = (simulation) => {
+  const watch = simulation.watch.bind(simulation);
+  simulation.watch = (watcher) => {
+    const committed = watcher.committed.bind(watcher);
+    watcher.committed = (visit, commit, answer) => {
+      committed(visit, commit, answer);
+      committed({ ...visit, resource: "other" }, commit, answer);
+    };
+    watch(watcher);
+  };
+};
+
+/** A is replaced, and its old incarnation cannot be deleted; C, which has nothing to do with it, cannot be made. */
+const undeletable = `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {"!a": 1}}}}}
+  - settle: true
+  - fail: {resource: A, op: delete}
+  - fail: {resource: C, op: create}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {"!a": 2}}, C: {type: Sim::Resource}}}}
   - settle: true`;
 
 const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] = [
@@ -154,7 +246,7 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     title: "3 a create starts before what it requires",
     says: /^invariant 3: B is touched before A has reached the goal 1$/,
     steps: made,
-    wrong: { plant: hurryB },
+    wrong: { plant: hurryB(1) },
   },
   {
     title: "4 a thing is leaked",
@@ -172,11 +264,7 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     title: "4 a thing is lost",
     says: /^invariant 4: stack foo is COMPLETE, but there are 0 A, not 1$/,
     steps: made,
-    wrong: {
-      settled: ({ world }) => {
-        for (const [id, thing] of world.things) if (thing.name === "A") world.things.delete(id);
-      },
-    },
+    wrong: { settled: ({ world }) => dropped(world, "A") },
   },
   {
     title: "4 a value is not the goal's",
@@ -192,12 +280,7 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     title: "4 a deleted stack leaves a thing",
     says: /^invariant 4: stack foo is NOT_FOUND, but .* exists, but no A is wanted$/,
     steps: `${made}\n  - delete: {stack: foo}\n  - settle: true`,
-    wrong: {
-      plant: ({ world }) => {
-        const remove = world.remove.bind(world);
-        world.remove = async (id) => (world.things.get(id)?.name === "A" ? undefined : remove(id));
-      },
-    },
+    wrong: { plant: undying },
   },
   ...(
     [
@@ -367,6 +450,191 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
           fields.join() === "holder" ? [{ holder: "somebody" }] : resources(stack, ids, fields);
       },
     },
+  },
+  // --- each excuse is for one thing alone
+  ...(["A", "B"] as const).map((name) => ({
+    title: `4 what somebody retains and what drifts do not excuse that ${name} is lost`,
+    says: new RegExp(`^invariant 4: stack foo is COMPLETE, but there are 0 ${name}, not 1$`),
+    steps: excused,
+    wrong: { settled: onceStopped(({ world }) => dropped(world, name)) },
+  })),
+  {
+    title: "4 somebody else is retained, and a thing is leaked",
+    says: /^invariant 4: stack foo is COMPLETE, but A-\d exists, but no A is wanted$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {R: {type: Sim::Resource, deletion_policy: Retain}, A: {type: Sim::Resource}}}}
+  - settle: true
+  - update: {stack: foo, template: {resources: {}}}
+  - settle: true`,
+    wrong: { plant: undying },
+  },
+  {
+    title: "4 what was retained once, and is not any more, is leaked",
+    says: /^invariant 4: stack foo is COMPLETE, but A-\d exists, but no A is wanted$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, deletion_policy: Retain}}}}
+  - settle: true
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource}}}}
+  - settle: true
+  - update: {stack: foo, template: {resources: {}}}
+  - settle: true`,
+    wrong: { plant: undying },
+  },
+  {
+    title: "2 what a retained thing refers to is deleted while it still has its record",
+    says: /^invariant 2: A-\d is deleted while B-\d, which refers to it, still exists$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource}, B: {type: Sim::Resource, depends_on: A, deletion_policy: Retain}}}}
+  - settle: true
+  - delete: {stack: foo}
+  - settle: true`,
+    wrong: { plant: forgetRequires },
+  },
+  {
+    title: "2 somebody else has drifted, and what something still refers to is deleted",
+    says: /^invariant 2: A-\d is deleted while B-\d, which refers to it, still exists$/,
+    steps: `${pair.replace("A: {", "D: {type: Sim::Resource}\n          A: {")}
+  - settle: true
+  - drift: {resource: D, missing: true}
+  - delete: {stack: foo}
+  - settle: true`,
+    wrong: { plant: forgetRequires },
+  },
+  {
+    title: "3 somebody else has drifted, and an update comes before what it requires",
+    says: /^invariant 3: B is touched before A has reached the goal 2$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {B: {type: Sim::Resource, depends_on: A}, A: {type: Sim::Resource}, D: {type: Sim::Resource}}}}
+  - settle: true
+  - drift: {resource: D, set: {a: 9}}
+  - update: {stack: foo, template: {resources: {B: {type: Sim::Resource, depends_on: A, properties: {b: 2}}, A: {type: Sim::Resource, properties: {a: 2}}, D: {type: Sim::Resource}}}}
+  - settle: true`,
+    wrong: { plant: hurryB(2) },
+  },
+  {
+    title: "4 another property than the one that drifted is wrong",
+    says: /^invariant 4: stack foo is COMPLETE, but A: property b is 7, not 1$/,
+    steps: `${drifting("set: {a: 9}")}\n  - settle: true`,
+    wrong: {
+      settled: ({ world }) => {
+        for (const thing of world.things.values())
+          if (thing.properties.a === 9) thing.properties = { ...thing.properties, b: 7 };
+      },
+    },
+  },
+  {
+    title: "4 what drifted was updated since, and is still so",
+    says: /^invariant 4: stack foo is COMPLETE, but A: property a is 9, not 1$/,
+    steps: `${drifting("set: {a: 9}")}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1, b: 2}}, B: {type: Sim::Resource, properties: {a: {get_attr: [A, a]}}}}}}
+  - settle: true`,
+    wrong: { settled: onceStopped(setA({ a: 9, b: 2 })) },
+  },
+  {
+    title: "4 somebody else was taken away, and B is lost",
+    says: /^invariant 4: stack foo is COMPLETE, but there are 0 B, not 1$/,
+    steps: `${drifting("missing: true")}\n  - settle: true`,
+    wrong: {
+      settled: ({ world }) => {
+        if (world.named("A").length === 0) dropped(world, "B");
+      },
+    },
+  },
+  ...(
+    [
+      ["CANCELLED", stopped("cancel: {stack: foo}")],
+      ["FAILED", stopped("advance: 60s", ", options: {timeout: 20s}")],
+    ] as const
+  ).flatMap(([status, steps]) => [
+    {
+      title: `4 ${status} on the way, a thing is leaked`,
+      says: /^invariant 4: no record knows leak$/,
+      steps,
+      wrong: {
+        settled: onceStopped((simulation) => {
+          const stack = stackNamed(simulation, "foo");
+          const leak = {
+            name: "A",
+            properties: { a: 1, b: 1 },
+            token: "?",
+            stack,
+            refersTo: new Set<string>(),
+          };
+          simulation.world.things.set("leak", { id: "leak", ...leak });
+        }),
+      },
+    },
+    {
+      title: `4 ${status} on the way, a thing is lost`,
+      says: /^invariant 4: B-\d is gone, but its record stands$/,
+      steps,
+      wrong: { settled: onceStopped(({ world }) => dropped(world, "B")) },
+    },
+    {
+      title: `4 ${status} on the way, a thing is partly of one goal and partly of another`,
+      says: /^invariant 4: no goal wanted A-\d as it is$/,
+      steps,
+      wrong: {
+        settled: onceStopped(async (simulation, redis) => {
+          setA({ a: 1, b: 2 })(simulation);
+          await ofResourceA("attributes", () => '{"a":1,"b":2}')?.(simulation, redis);
+        }),
+      },
+    },
+  ]),
+  ...(
+    [
+      ["knows of no thing", "physical", "", /^invariant 4: A-\d is another thing than its record's$/],
+      ["knows other values", "attributes", '{"a":7}', /^invariant 4: A-\d is not as its record says$/],
+    ] as const
+  ).map(([what, field, value, says]) => ({
+    title: `4 a record ${what}`,
+    says,
+    steps: made,
+    wrong: { settled: ofResourceA(field, () => value) as NonNullable<Tampering["settled"]> },
+  })),
+  {
+    title: "4 a record is ready without a thing",
+    says: /^invariant 4: A is ready without a thing$/,
+    steps: stopped("cancel: {stack: foo}"),
+    wrong: {
+      settled: onceStopped(async (simulation, redis) => {
+        dropped(simulation.world, "A");
+        await ofResourceA("physical", () => "")?.(simulation, redis);
+      }),
+    },
+  },
+  {
+    title: "4 a leftover is there that nothing which failed keeps",
+    says: /^invariant 4: stack foo is FAILED, but A-1, whose end waits for nothing that failed, is there$/,
+    steps: undeletable,
+    wrong: { plant: silentDeletes },
+  },
+  {
+    title: "4 what cannot be deleted does not excuse what is updated",
+    says: /^invariant 4: stack foo is FAILED, but A, which does not depend on what failed, is not as wanted$/,
+    steps: undeletable,
+    wrong: {
+      settled: ({ world }) => {
+        for (const thing of world.things.values())
+          if (thing.properties["!a"] === 2) thing.properties = { "!a": 3 };
+      },
+    },
+  },
+  {
+    title: "4 nobody asks about a call that can be asked about only",
+    says: /^invariant 4: stack foo is FAILED, but U, which does not depend on what failed, is not there$/,
+    steps: `
+  - fail: {resource: C, op: create}
+  - create: {stack: foo, template: {resources: {U: {type: Sim::Resource, properties: {$findable: false}}, C: {type: Sim::Resource}}}}
+  - settle: true`,
+    wrong: { settled: ({ world }) => dropped(world, "U") },
+  },
+  {
+    title: "7 a name is made twice under one goal",
+    says: /^invariant 7: \w+ and other are both made for u:A of the goal 1$/,
+    steps: made,
+    wrong: { plant: createdTwice },
   },
   {
     title: "7 a token makes two things",
