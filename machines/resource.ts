@@ -48,12 +48,13 @@ interface Knowledge {
   idempotent: boolean;
 }
 
+/** `late`: the deadline of the last call has passed, so that no call can take effect any more. */
 export type ResourceEvent =
   /** An update visit. `fit` compares the goal's properties with the recorded ones. */
-  | ({ type: "visit.update"; fit: "same" | "inPlace" | "replace" } & Knowledge)
+  | ({ type: "visit.update"; fit: "same" | "inPlace" | "replace"; late: boolean } & Knowledge)
   /** A cleanup visit. `wanted`: this incarnation stands for its name in the goal. */
-  | ({ type: "visit.cleanup"; wanted: boolean; retain: boolean } & Knowledge)
-  /** A successor found an unfinished call. `late`: the claim came after the call's deadline. */
+  | ({ type: "visit.cleanup"; wanted: boolean; retain: boolean; late: boolean } & Knowledge)
+  /** A successor found an unfinished call. */
   | ({ type: "resume"; late: boolean; cleanup: boolean } & Knowledge)
   | { type: "created" | "updated" | "removed" | "found" | "notCalled"; call: number }
   /** `find` saw nothing. */
@@ -71,7 +72,7 @@ export type ResourceEvent =
   /** A goal that this resource has not been visited for yet: retries start anew (R16). */
   | { type: "newGoal" }
   /** A worker that lost its lease had made the thing after all. */
-  | { type: "handedOver" };
+  | { type: "handedOver"; late: boolean };
 
 /**
  * What to do after the commit:
@@ -96,6 +97,7 @@ export type ResourceAction =
 const visitsOfBroken = {
   "visit.update": [
     { guard: "mayHaveMade", target: "uncertain", actions: ["countCall", "find"] },
+    { guard: "mustWait", actions: "wait" },
     { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
     { guard: "isNotMade", target: "creating", actions: ["countCall", "expectThing", "create"] },
     { guard: "needsReplacement", target: "replaced", actions: "replace" },
@@ -105,12 +107,19 @@ const visitsOfBroken = {
     { guard: "isStillWanted", actions: "pass" },
     { guard: "isRetained", target: "deleted", actions: "forget" },
     { guard: "mayHaveMade", target: "uncertain", actions: ["countCall", "find"] },
+    { guard: "mustWait", actions: "wait" },
     { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
     { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
     { guard: "isNotMade", target: "deleted", actions: "forget" },
     { target: "deleting", actions: ["countCall", "doom", "delete"] },
   ],
 } as const;
+
+/** The call of another may still make the thing: the resource must not be deleted before that is over. */
+const handedOver = [
+  { guard: "isLate", target: "ready", actions: "recordMade" },
+  { target: "uncertain", actions: "wait" },
+] as const;
 
 const visitsOfMade = {
   "visit.update": [
@@ -141,11 +150,13 @@ export const resourceMachine = setup({
     isRetained: ({ event }) => event.type === "visit.cleanup" && event.retain,
     isNotMade: ({ context }) => !context.physical,
     mayHaveMade: ({ context, event }) => context.unsure && "canFind" in event && event.canFind,
+    mustWait: ({ context, event }) =>
+      context.unsure && "idempotent" in event && event.idempotent && "late" in event && !event.late,
     mayRepeat: ({ context, event }) => context.unsure && "idempotent" in event && event.idempotent,
     mustAsk: ({ context, event }) => context.unsure && "idempotent" in event && !event.idempotent,
     isFindable: ({ event }) => "canFind" in event && event.canFind,
     isLateAndIdempotent: ({ event }) => event.type === "resume" && event.late && event.idempotent,
-    isLate: ({ event }) => event.type === "resume" && event.late,
+    isLate: ({ event }) => (event.type === "resume" || event.type === "handedOver") && event.late,
     isLateOrCleanup: ({ event }) => event.type === "resume" && (event.late || event.cleanup),
     isRetryable: ({ context, event }) =>
       event.type === "failed" && event.call === context.call && event.retryable && !event.exhausted,
@@ -226,7 +237,7 @@ export const resourceMachine = setup({
           { target: "deleted", actions: "forget" },
         ],
         rejected: { target: "failed", actions: ["recordRejection", "fail"] },
-        handedOver: { target: "ready", actions: "recordMade" },
+        handedOver,
       },
     },
     creating: {
@@ -252,7 +263,7 @@ export const resourceMachine = setup({
           { guard: "isLate", target: "uncertain", actions: ["recordQuestion", "ask"] },
           { target: "uncertain", actions: "wait" },
         ],
-        handedOver: { target: "ready", actions: "recordMade" },
+        handedOver,
       },
     },
     uncertain: {
@@ -278,6 +289,7 @@ export const resourceMachine = setup({
         ],
         "visit.update": [
           { guard: "isFindable", actions: ["countCall", "find"] },
+          { guard: "mustWait", actions: "wait" },
           { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
           { actions: ["recordQuestion", "ask"] },
         ],
@@ -285,10 +297,11 @@ export const resourceMachine = setup({
           { guard: "isStillWanted", actions: "pass" },
           { guard: "isRetained", target: "deleted", actions: "forget" },
           { guard: "isFindable", actions: ["countCall", "find"] },
+          { guard: "mustWait", actions: "wait" },
           { guard: "mayRepeat", target: "creating", actions: ["countCall", "expectThing", "create"] },
           { actions: ["recordQuestion", "ask"] },
         ],
-        handedOver: { target: "ready", actions: "recordMade" },
+        handedOver,
       },
     },
     ready: { on: visitsOfMade },
@@ -307,11 +320,11 @@ export const resourceMachine = setup({
     retrying: {
       on: {
         ...visitsOfBroken,
-        handedOver: { target: "ready", actions: "recordMade" },
+        handedOver,
         resume: { guard: "isDoomed", target: "deleting", actions: ["countCall", "delete"] },
       },
     },
-    failed: { on: { ...visitsOfBroken, handedOver: { target: "ready", actions: "recordMade" } } },
+    failed: { on: { ...visitsOfBroken, handedOver } },
     deleting: {
       on: {
         removed: { guard: "isThisCall", target: "deleted", actions: ["recordGone", "pass"] },

@@ -284,7 +284,7 @@ export class Store {
       case "busy":
         return { tag };
       case "handed":
-        return { tag, thing: String(first) };
+        return { tag, thing: String(first), late: answer[2] === "1" };
       case "stale":
         return { tag, rings: decodeMark(first) };
       case "ok":
@@ -373,6 +373,7 @@ export class Store {
   async handOver(
     stack: string,
     resource: string,
+    holder: string,
     thing: { physical: string; text: string },
     stray: { resource: string; fields: Record<string, string>; index: string },
   ): Promise<"known" | "handed" | "stray"> {
@@ -388,6 +389,7 @@ export class Store {
       {
         now: this.#clock(),
         resource,
+        holder,
         strayResource: stray.resource,
         physical: thing.physical,
         thing: thing.text,

@@ -76,7 +76,7 @@ export interface OutboxEvent {
 
 export type CommitAnswer =
   | { tag: "fenced" | "required" | "busy" }
-  | { tag: "handed"; thing: string }
+  | { tag: "handed"; thing: string; late: boolean }
   | { tag: "stale"; rings: Ring[] }
   | { tag: "ok"; milestone: boolean; more: boolean; rings: Ring[]; record: ResourceRecord };
 

@@ -9,25 +9,28 @@ import type { VisitedResource } from "./visited-resource.js";
 export function handOver(
   engine: Engine,
   visit: Visit,
+  holder: string,
   resource: VisitedResource,
   thing: Thing,
 ): Promise<void> {
-  return record(engine, visit, resource, thing, visit.resource);
+  return record(engine, visit, holder, resource, thing, visit.resource);
 }
 
 /** A thing that is one too many gets a record of its own, which deletes it. */
 export function giveAway(
   engine: Engine,
   visit: Visit,
+  holder: string,
   resource: VisitedResource,
   thing: Thing,
 ): Promise<void> {
-  return record(engine, visit, resource, thing, engine.random.id());
+  return record(engine, visit, holder, resource, thing, engine.random.id());
 }
 
 async function record(
   engine: Engine,
   visit: Visit,
+  holder: string,
   resource: VisitedResource,
   thing: Thing,
   to: string,
@@ -63,6 +66,7 @@ async function record(
   await engine.store.handOver(
     visit.stack,
     to,
+    holder,
     { physical: thing.physicalId, text: engine.sealing.sealIf(hidden, JSON.stringify(thing)) },
     {
       resource: engine.random.id(),
@@ -80,6 +84,13 @@ async function record(
 
 function strayEvent(type: string) {
   return type === "handedOver"
-    ? { type: "handedOver" as const }
-    : { type: "visit.cleanup" as const, wanted: false, retain: false, canFind: true, idempotent: false };
+    ? { type: "handedOver" as const, late: true }
+    : {
+        type: "visit.cleanup" as const,
+        wanted: false,
+        retain: false,
+        late: true,
+        canFind: true,
+        idempotent: false,
+      };
 }

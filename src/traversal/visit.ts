@@ -156,7 +156,7 @@ class VisitRun {
       resource.step({ type: "newGoal" });
       resource.set({ "at-goal": String(this.#visit.traversal) });
     }
-    if (resource.field("handed") !== "") return this.#takeHandedOver(resource.field("handed"));
+    if (resource.field("handed") !== "") return this.#takeHandedOver(resource.field("handed"), this.#late);
     if (resource.field("intent") !== "") {
       const { capabilities } = this.#provider();
       return {
@@ -167,17 +167,21 @@ class VisitRun {
     return this.#decide();
   }
 
-  async #takeHandedOver(text: string): Promise<Next> {
+  /** `late`: nobody's call can take effect any more. */
+  async #takeHandedOver(text: string, late: boolean): Promise<Next> {
     const resource = this.#resource;
+    const event = { type: "handedOver", late } as const;
+    const isToGo = resource.state === "deleting" || resource.state === "deleted";
     this.#handed = text;
+    if (!isToGo && resource.would(event) === "wait") return { event };
     resource.set({ handed: "" });
     resource.recordThing(this.#engine, this.#readThing(text));
-    if (resource.state === "deleting" || resource.state === "deleted") {
+    if (isToGo) {
       resource.set({ intent: "delete" });
       return { event: { type: "resume", late: true, cleanup: true, ...this.#provider().capabilities } };
     }
     resource.keepTried();
-    resource.step({ type: "handedOver" });
+    resource.step(event);
     return this.#again();
   }
 
@@ -192,10 +196,11 @@ class VisitRun {
   /** What this visit is for. */
   async #decide(): Promise<Next> {
     const { capabilities } = this.#provider();
+    const late = this.#late || this.#resource.field("deadline") === "";
     if (this.#goal === undefined) {
       const wanted = this.#standing === this.#visit.resource;
       const retain = this.#resource.field("retain") !== "";
-      return { event: { type: "visit.cleanup", wanted, retain, ...capabilities } };
+      return { event: { type: "visit.cleanup", wanted, retain, late, ...capabilities } };
     }
     try {
       this.#update = await gatherUpdate(
@@ -209,7 +214,7 @@ class VisitRun {
       if (!(error instanceof InvalidError)) throw error;
       return { event: { type: "rejected", reason: error.message } };
     }
-    return { event: { type: "visit.update", fit: this.#update.fit, ...capabilities } };
+    return { event: { type: "visit.update", fit: this.#update.fit, late, ...capabilities } };
   }
 
   async #step(event: ResourceEvent): Promise<Next> {
@@ -360,7 +365,7 @@ class VisitRun {
       case "handed":
         this.#resource.undo();
         if (answer.thing === "") return { verdict: "leave" };
-        return this.#takeHandedOver(answer.thing);
+        return this.#takeHandedOver(answer.thing, answer.late);
       case "required":
         this.#resource.undo();
         return this.#fail("something that still exists requires it");
@@ -488,7 +493,7 @@ class VisitRun {
   }
 
   #handOver(thing: Thing): Promise<void> {
-    return handOver(this.#engine, this.#visit, this.#resource, thing);
+    return handOver(this.#engine, this.#visit, this.#holder, this.#resource, thing);
   }
 
   async #find(): Promise<Next> {
@@ -509,7 +514,7 @@ class VisitRun {
     // This visit made a thing itself: what was handed over besides is one too many.
     const thing = this.#readThing(answer.thing);
     if (thing.physicalId !== this.#resource.field("physical")) {
-      await giveAway(this.#engine, this.#visit, this.#resource, thing);
+      await giveAway(this.#engine, this.#visit, this.#holder, this.#resource, thing);
     }
     this.#handed = answer.thing;
     this.#resource.set({ handed: "" });

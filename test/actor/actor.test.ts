@@ -37,7 +37,7 @@ const resourceEvent = fc.oneof(
     ...known,
   }),
   fc.record({ type: fc.constant("rejected"), reason: text }),
-  fc.constantFrom({ type: "newGoal" }, { type: "handedOver" }),
+  fc.constantFrom({ type: "newGoal" }, { type: "handedOver", late: true }),
 ) as fc.Arbitrary<ResourceEvent>;
 
 const traversal = fc.integer({ min: 0, max: 3 });

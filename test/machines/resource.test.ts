@@ -35,14 +35,17 @@ const truths = [true, false];
 const knowledge = truths.flatMap((canFind) => truths.map((idempotent) => ({ canFind, idempotent })));
 
 const visits: ResourceEvent[] = knowledge.flatMap((known) => [
-  ...(["same", "inPlace", "replace"] as const).map((fit) => ({
-    type: "visit.update" as const,
-    fit,
-    ...known,
-  })),
-  ...truths.flatMap((wanted) =>
-    truths.map((retain) => ({ type: "visit.cleanup" as const, wanted, retain, ...known })),
-  ),
+  ...truths.flatMap((late) => [
+    ...(["same", "inPlace", "replace"] as const).map((fit) => ({
+      type: "visit.update" as const,
+      fit,
+      late,
+      ...known,
+    })),
+    ...truths.flatMap((wanted) =>
+      truths.map((retain) => ({ type: "visit.cleanup" as const, wanted, retain, late, ...known })),
+    ),
+  ]),
   { type: "rejected" as const, reason: "no" },
 ]);
 
@@ -117,16 +120,22 @@ function sent({ step: { state, context }, ghost }: Here): ResourceEvent[] {
       here.push(...visits);
   }
   // A thing is handed over to a record that has none; a tombstone refuses it.
-  if (!physical && state !== "deleted" && state !== "deleting") here.push({ type: "handedOver" });
+  if (!physical && state !== "deleted" && state !== "deleting") {
+    here.push(...truths.map((late) => ({ type: "handedOver" as const, late })));
+  }
   return here;
 }
 
 function follow({ ghost }: Here, event: ResourceEvent, after: Here["step"]): Ghost {
   const next = { ...ghost };
   switch (event.type) {
+    case "handedOver":
     case "created":
     case "found":
-    case "handedOver":
+      if (event.type === "handedOver" && !event.late) {
+        next.inFlight = undefined;
+        break;
+      }
       Object.assign(next, { mayExist: false, exists: true, differs: false, inFlight: undefined });
       break;
     case "updated":
@@ -224,8 +233,21 @@ describe("the resource machine", () => {
   test("a thing that is handed over is taken up in every state that has none", () => {
     each((here) => {
       if (here.ghost.exists || here.step.state === "deleting" || here.step.state === "deleted") return;
-      const { state, context } = resourceActor.step(here.step.snapshot, { type: "handedOver" });
+      const { state, context } = resourceActor.step(here.step.snapshot, { type: "handedOver", late: true });
       expect({ state, physical: context.physical }).toEqual({ state: "ready", physical: true });
+    });
+  });
+
+  test("R10: while an earlier create may take effect, nothing is taken up, and nothing repeated", () => {
+    each((here) => {
+      if (here.ghost.exists || here.step.state === "deleting" || here.step.state === "deleted") return;
+      const { state, actions } = resourceActor.step(here.step.snapshot, { type: "handedOver", late: false });
+      expect([state, actions]).toEqual(["uncertain", ["wait"]]);
+      for (const event of sent(here)) {
+        if (!here.ghost.mayExist || !("late" in event) || event.late) continue;
+        const after = resourceActor.step(here.step.snapshot, event);
+        expect(after.actions, JSON.stringify(event)).not.toContain("create");
+      }
     });
   });
 
@@ -318,7 +340,7 @@ describe("the resource machine", () => {
       for (const event of [...everything, ...allAnswers(here.step.context.call)]) {
         expect(resourceActor.step(here.step.snapshot, event).state, event.type).toBe("deleted");
       }
-      const again = resourceActor.step(here.step.snapshot, { type: "handedOver" });
+      const again = resourceActor.step(here.step.snapshot, { type: "handedOver", late: true });
       expect([again.state, again.actions]).toEqual(["deleting", ["delete"]]);
     });
   });

@@ -69,6 +69,7 @@ typedef Resource {
   unsigned waiting : 1;
   unsigned handed : 1;
   unsigned ops : 1;
+  unsigned caller : 2;   /* 1 + worker whose visit stored the intent, as long as that visit lasts */
   unsigned holder : 2;   /* 0 nobody, 1 + worker, DEAD */
   unsigned live : 1;     /* the lease has not run out */
   unsigned mark : 4;     /* 1 + node of the current traversal */
@@ -442,6 +443,20 @@ inline call(w, what, repeat, decision) {
   command(w, INTENT, decision)
 }
 
+/* What an earlier create did is not known; one that was aborted may take effect until its deadline. */
+inline unsureCreate(w) {
+#ifdef IDEMPOTENT
+  if
+#ifndef M_REPEAT_AT_ONCE
+  :: MINE.dl == 1 -> command(w, WAIT, 0)
+#endif
+  :: else -> call(w, CREATE, 1, 1)
+  fi
+#else
+  command(w, SEEK, 0)
+#endif
+}
+
 /* What the node is for: machines/resource.ts, with the facts of update-facts.ts. */
 inline decide(w) {
   if
@@ -457,11 +472,7 @@ inline decide(w) {
     if
     :: MINE.st == Declared -> call(w, CREATE, 0, 1)
     :: MINE.st == Uncertain || ((MINE.st == Retrying || MINE.st == Failed) && MINE.unsure) ->
-#ifdef IDEMPOTENT
-      call(w, CREATE, 1, 1)
-#else
-      command(w, SEEK, 0)
-#endif
+      unsureCreate(w)
     :: (MINE.st == Retrying || MINE.st == Failed) && !MINE.unsure && !MINE.phys -> call(w, CREATE, 0, 1)
     :: else ->
       if
@@ -492,11 +503,7 @@ inline decide(w) {
       if
       :: MINE.st == Declared || MINE.st == Deleted -> command(w, GONE, (MINE.st == Declared -> 1 : 0))
       :: MINE.st == Uncertain || ((MINE.st == Retrying || MINE.st == Failed) && MINE.unsure) ->
-#ifdef IDEMPOTENT
-        call(w, CREATE, 1, 1)
-#else
-        command(w, SEEK, 0)
-#endif
+        unsureCreate(w)
       :: (MINE.st == Retrying || MINE.st == Failed) && !MINE.unsure && !MINE.phys -> command(w, GONE, 1)
       :: else -> call(w, DELETE, 0, 1)
       fi
@@ -585,7 +592,7 @@ inline claimNode(w, node) {
 #endif
       next = LEAVE
     :: else ->
-      again = MINE.dl == 1 && !MINE.handed && (ABORTED(node, ME.r) || (MINE.intent != 0 && MINE.waiting));
+      again = MINE.dl == 1 && (ABORTED(node, ME.r) || ((MINE.intent != 0 || MINE.handed) && MINE.waiting));
 #ifndef M_NO_MARK
       if
       :: again -> MINE.mark = node + 1
@@ -613,7 +620,7 @@ inline claimNode(w, node) {
 inline claimResource(w, id) {
   ME.r = id;
   if
-  :: ABSENT(id) || LEASED(id) || (MINE.intent != 0 && MINE.waiting && MINE.dl == 1 && !MINE.handed) -> next = LEAVE
+  :: ABSENT(id) || LEASED(id) || ((MINE.intent != 0 || MINE.handed) && MINE.waiting && MINE.dl == 1) -> next = LEAVE
   :: else ->
     if
     :: MINE.intent == 0 && !MINE.handed ->
@@ -657,6 +664,7 @@ inline conclude(w) {
     ME.know = 1;
     if
     :: MINE.st == Deleting || MINE.st == Deleted -> call(w, DELETE, 1, ME.cur)
+    :: MINE.st != Deleting && MINE.st != Deleted && MINE.dl == 1 -> command(w, WAIT, 0)
     :: else -> command(w, MADE, 0)
     fi
   :: next == DECIDE ->
@@ -723,6 +731,16 @@ inline conclude(w) {
     ME.ph = IDLE; ME.nd = 0; ME.cur = 0; ME.wt = 0; ME.r = 0; ME.cmd = 0; ME.op = 0; ME.dec = 0; ME.tried = 0;
     ME.late = 0; ME.know = 0; ME.alt = 0; ME.landed = 0; ME.over = 0; ME.slow = 0; ME.endn = 0; ME.v = 0; ME.inp = 0;
     ME.rings = 0;
+    j = 0;
+    do
+    :: j < S ->
+      if
+      :: R[j].caller == w + 1 -> R[j].caller = 0
+      :: else
+      fi;
+      j++
+    :: else -> break
+    od;
     if
     :: x != 0 || i ->
       ME.rings = x; ME.endn = i; ME.wt = trav; ME.slow = best;
@@ -756,7 +774,7 @@ inline commitWait(w) {
 #ifdef M_OPS_WITHOUT_INTENT
   MINE.ops = 1;
 #else
-  MINE.ops = MINE.intent != 0;
+  MINE.ops = MINE.intent != 0 || MINE.handed;
 #endif
 #ifndef M_NO_MARK
   waits = 1;
@@ -841,6 +859,7 @@ inline intend(w) {
   :: else
   fi;
   MINE.intent = ME.op;
+  MINE.caller = w + 1;
   MINE.dl = 1;
   MINE.waiting = 0;
   MINE.ops = 1;
@@ -913,7 +932,7 @@ inline commit(w) {
     :: ME.cmd == SEEK -> MINE.st = Uncertain; ME.cmd = 0; ME.dec = 0; ME.ph = FIND
     :: ME.cmd == WAIT ->
       if
-      :: MINE.st == Creating -> MINE.st = Uncertain
+      :: MINE.st == Creating || MINE.handed -> MINE.st = Uncertain
       :: else
       fi;
       commitWait(w)
@@ -1049,10 +1068,13 @@ inline outcomeAborted(w) {
   orphan.op = ME.op; orphan.r = ME.r; orphan.v = ME.v; orphan.inp = ME.inp;
   if
   :: MINE.holder != w + 1 -> next = LEAVE
+  :: MINE.holder == w + 1 && MINE.handed -> next = TAKE
   :: else ->
     MINE.st = Retrying;
-    MINE.intent = 0;
-    MINE.ops = 0;
+    if
+    :: ISSTRAY(ME.r) -> skip
+    :: else -> MINE.intent = 0; MINE.ops = 0
+    fi;
     next = LETGO
   fi
 }
@@ -1081,8 +1103,19 @@ inline found(w) {
 /* handover.lua */
 inline handOver(w) {
   if
-  :: MINE.rec == 1 && MINE.phys || MINE.handed -> skip
-  :: MINE.rec == 1 && !MINE.phys && !MINE.handed -> MINE.handed = 1; MINE.ops = 1
+  :: MINE.rec == 1 && MINE.phys -> skip
+  :: MINE.rec == 1 && !MINE.phys ->
+    MINE.handed = 1;
+    MINE.ops = 1;
+    /* Its own call is over; that of another may take effect until its deadline. */
+    if
+#ifdef M_HANDOVER_ENDS_ALL
+    :: MINE.dl == 1 -> MINE.dl = 2
+#else
+    :: MINE.dl == 1 && MINE.caller == w + 1 -> MINE.dl = 2
+#endif
+    :: else
+    fi
   :: else ->
     assert(R[STRAY].rec == 0);
     R[STRAY].rec = 1; R[STRAY].st = Deleting; R[STRAY].phys = 1; R[STRAY].doomed = 1; R[STRAY].intent = DELETE;
@@ -1398,7 +1431,7 @@ end:
 #define VISITED(node) ((W[0].ph != IDLE && W[0].cur && W[0].nd == (node) && W[0].wt == trav && !W[0].slow) || (W[1].ph != IDLE && W[1].cur && W[1].nd == (node) && W[1].wt == trav && !W[1].slow))
 #define AWAITS(s) (R[s].waiting && R[s].dl == 1)
 #define DUE(node) (faulted && opened == 1 && HAS(pend, node) && !HAS(mq, node) && !VISITED(node) && (R[RES(node)].rec == 0 || HAS(done, node) || (!LEASED(RES(node)) && !AWAITS(RES(node)) && !(R[RES(node)].dl == 1 && ABORTED(node, RES(node))))))
-#define OPDUE(s) (faulted && R[s].ops && !HAS(mr, s) && !LEASED(s) && (R[s].handed || !AWAITS(s)))
+#define OPDUE(s) (faulted && R[s].ops && !HAS(mr, s) && !LEASED(s) && !AWAITS(s))
 #define CALLING(s) (LEASED(s) && R[s].holder != DEAD && (W[R[s].holder - 1].ph == CALL || W[R[s].holder - 1].ph == FLY))
 
 inline deadline(s) {

@@ -182,6 +182,28 @@
 #define GOAL2 goal1(is(2, 0))
 #define IDEMPOTENT
 #define CRASHES 1
+#elif WORLD == 19
+/* A provider that cannot find, but whose create is idempotent; a pause and a crash. */
+#define N 1
+#define S 4
+#define START 0
+#define GOALS 2
+#define GOAL1 goal1(is(0, 0))
+#define GOAL2 goal1(is(2, 0))
+#define IDEMPOTENT
+#define CRASHES 1
+#define PAUSES 1
+#elif WORLD == 20
+/* A provider that cannot find, but whose create is idempotent; an abort and a pause. */
+#define N 1
+#define S 4
+#define START 0
+#define GOALS 2
+#define GOAL1 goal1(is(0, 0))
+#define GOAL2 goal1(is(2, 0))
+#define IDEMPOTENT
+#define ABORTS 1
+#define PAUSES 1
 #elif WORLD == 21
 /* Made, replaced, and to go; everything may go wrong once. */
 #define N 1
@@ -246,17 +268,18 @@
 #define KIND2 REMOVE
 #define CRASHES 1
 #define PAUSES 1
-#elif WORLD == 31
-/* A provider that cannot find, but whose create is idempotent; a pause and a crash. A known limit: see README.md. */
+#elif WORLD == 27
+/* A provider that cannot find, but whose create is idempotent: made, replaced, and to go; a crash and two pauses. */
 #define N 1
 #define S 4
 #define START 0
-#define GOALS 2
+#define GOALS 3
 #define GOAL1 goal1(is(0, 0))
 #define GOAL2 goal1(is(2, 0))
+#define KIND3 REMOVE
 #define IDEMPOTENT
 #define CRASHES 1
-#define PAUSES 1
+#define PAUSES 2
 #endif
 
 #ifndef GOALS

@@ -167,6 +167,18 @@ const cases: Case[] = [
     commit({ ...outcome, effect: "done", value: "ra@1" }),
   ],
   [
+    "commit of a decision of an older traversal, which somebody waits for",
+    async (stack) => {
+      await claimed(stack);
+      const { traversal, attempt } = stack;
+      await stack.ask("update");
+      await stack.open(graph);
+      await stack.store.claim(stack.visit("u:A", "ra"), "x");
+      Object.assign(stack, { traversal, attempt });
+    },
+    commit({ effect: "keep" }),
+  ],
+  [
     "pass-on",
     async (stack) => {
       await claimed(stack);
@@ -199,6 +211,7 @@ const cases: Case[] = [
         stack.store.handOver(
           stack.id,
           "ra",
+          "h",
           { physical: "A-1", text: '{"physicalId":"A-1"}' },
           { resource: "stray", fields: { name: "A", snapshot: "deleting" }, index: "{}" },
         ),
@@ -344,6 +357,7 @@ describe("results that take some doing", () => {
     expect(await stack.commit("u:C", "rc", { holder: "c", effect: "gone" })).toEqual({
       tag: "handed",
       thing: "thing",
+      late: true,
     });
   });
 
@@ -367,10 +381,32 @@ describe("results that take some doing", () => {
     expect(await stack.store.purge(stack.id, 7, "a1", { base: "t1", lastGood: "" })).toBe("stale");
     await stack.redis.hset(stack.key("r:ra"), "physical", "A-1");
     const stray = { resource: "stray", fields: { name: "A" }, index: "{}" };
-    expect(await stack.store.handOver(stack.id, "ra", { physical: "A-1", text: "t" }, stray)).toBe("known");
+    expect(await stack.store.handOver(stack.id, "ra", "h", { physical: "A-1", text: "t" }, stray)).toBe(
+      "known",
+    );
     await stack.ask("update");
     expect((await stack.store.passOn(old, 0)).current).toBe(false);
     await stack.store.end(old, []);
+  });
+
+  test("handover: of the call's own maker, or of another while the call may still take effect", async () => {
+    const stack = server.stack();
+    await intended(stack);
+    const handOver = (holder: string, text: string) => {
+      const stray = { resource: "stray", fields: { name: "A" }, index: "{}" };
+      return stack.store.handOver(stack.id, "ra", holder, { physical: "A-1", text }, stray);
+    };
+    const times = async () => [
+      Number(await stack.redis.hget(stack.key("r:ra"), "deadline")),
+      Number(await stack.redis.zscore(stack.key("o"), "ra")),
+    ];
+    const deadline = stack.now + 60_000;
+    stack.now += 1_000;
+    expect(await handOver("x", "one")).toBe("handed");
+    expect(await times()).toEqual([deadline, deadline]);
+    expect(await handOver("h", "the same, told otherwise")).toBe("handed");
+    expect(await times()).toEqual([stack.now, stack.now]);
+    expect(await stack.redis.exists(stack.key("r:stray"))).toBe(0);
   });
 
   test("sweep and facts: missing, moved, purged, ok", async () => {

@@ -56,11 +56,11 @@ elseif record[1] ~= '' and tonumber(record[2]) > at then
   return { 'busy' }
 end
 
-local unfinished = record[4] and record[4] ~= ''
+local unfinished = (record[4] or '') ~= '' or (record[7] or '') ~= ''
 local late = not record[5] or record[5] == '' or tonumber(record[5]) <= at
 -- An update that was aborted has no intent any more, but may land until its deadline: no other one before that (R10).
 local aborted = current and not unfinished and A.node:sub(1, 2) == 'u:' and (record[10] or '') ~= ''
-if (aborted or (unfinished and record[6] == '1')) and not late and not (record[7] and record[7] ~= '') then
+if (aborted or (unfinished and record[6] == '1')) and not late then
   local left = tonumber(record[5]) - at
   if current then
     redis.call('HSET', K.resource, 'mark',
@@ -70,7 +70,7 @@ if (aborted or (unfinished and record[6] == '1')) and not late and not (record[7
   -- A cleanup may delete at once what an update left unknown (R10): it does not wait.
   if not (current and A.node:sub(1, 2) == 'k:' and record[4] == 'update') then return { 'waiting', left } end
 end
-if not current and not unfinished and not (record[7] and record[7] ~= '') then
+if not current and not unfinished then
   return { 'stale', ringOfMark() or '' }
 end
 
@@ -81,7 +81,7 @@ if current then
   redis.call('HSET', K.resource, 'mark', '')
   redis.call('ZADD', K.pending, leaseEnd + tonumber(A.graceMs), A.node)
 end
-if unfinished or (record[7] and record[7] ~= '') then
+if unfinished then
   redis.call('ZADD', K.operations, leaseEnd + tonumber(A.graceMs), A.resource)
 end
 

@@ -3,7 +3,7 @@ Stores what the machine decided, or the outcome of a call, with everything that 
 KEYS   stack graph sync resource next pending operations index required garbage queue outbox
 ARGV   now traversal attempt node resource pool holder commit mode effect operation fields requires index nextResource nextFields
        nextIndex value handed callMs delayMs reason leaseMs graceMs ringMs window eventId event
-RESULT fenced | stale mark | required | handed thing | busy
+RESULT fenced | stale mark | required | handed thing late | busy
        | ok milestone more rings… mark record
 ATOMIC because a decision is checked against fence and traversal and an outcome against the fence (R9), an intent enters the
        operation set with the record (R17), `requires` and its reverse count are one fact (R1), a finished node arrives at
@@ -13,7 +13,7 @@ goes on deciding while the traversal is current, hold keeps the lease whatever t
 fields, nextFields: JSON lists of name, value, …; requires: resource ids, one per line, or "=" to leave them.
 ]]
 --@include clock ring admit pass finish
-local held = redis.call('HMGET', K.resource, 'holder', 'commit', 'requires', 'handed', 'name')
+local held = redis.call('HMGET', K.resource, 'holder', 'commit', 'requires', 'handed', 'name', 'deadline')
 -- A commit that let go and whose reply was lost comes again (R18): nobody has taken the lease since.
 local repeated = held[2] == A.commit
 if held[1] ~= A.holder and not (repeated and held[1] == '') then return { 'fenced' } end
@@ -62,19 +62,28 @@ local function require(resources)
   redis.call('HSET', K.resource, 'requires', resources)
 end
 
+-- Whether a timer must see to it that somebody goes on.
+local function isUnfinished()
+  local left = redis.call('HMGET', K.resource, 'intent', 'handed')
+  return (left[1] or '') ~= '' or (left[2] or '') ~= ''
+end
+
 local function apply(key, fields)
   local list = cjson.decode(fields)
   if #list > 0 then redis.call('HSET', key, unpack(list)) end
 end
 
-if A.mode == 'decision' and not current then return { 'stale', letGo() } end
+if A.mode == 'decision' and not current then
+  redis.call('HSET', K.resource, 'commit', A.commit)
+  return { 'stale', letGo() }
+end
 if A.mode == 'decision' and A.effect == 'intent' and A.operation == 'delete' and
     tonumber(redis.call('HGET', K.required, A.resource) or 0) > 0 then
   return { 'required' }
 end
 -- Whoever concludes anything about what exists must know what was handed over meanwhile (R10).
 if not repeated and (held[4] or '') ~= A.handed and A.effect ~= 'release' then
-  return { 'handed', held[4] or '' }
+  return { 'handed', held[4] or '', (tonumber(held[6]) or 0) <= at and '1' or '' }
 end
 
 if not repeated then
@@ -84,7 +93,7 @@ if not repeated then
   redis.call('HINCRBY', K.resource, 'revision', 1)
   if A.index ~= '' then redis.call('HSET', K.index, A.resource, A.index) end
   if A.event ~= '' then redis.call('HSET', K.outbox, A.eventId, A.event) end
-  if (redis.call('HGET', K.resource, 'intent') or '') == '' then redis.call('ZREM', K.operations, A.resource) end
+  if not isUnfinished() then redis.call('ZREM', K.operations, A.resource) end
 end
 
 local rings, mark, more, record = {}, '', false, {}
@@ -96,7 +105,8 @@ local ends = effect == 'keep' or effect == 'done' or effect == 'fail' or effect 
 if A.mode == 'outcome' and not current and ends then effect = 'release' end
 
 if effect == 'intent' then
-  redis.call('HSET', K.resource, 'deadline', at + tonumber(A.callMs), 'waiting', '', 'until', at + tonumber(A.leaseMs))
+  redis.call('HSET', K.resource, 'deadline', at + tonumber(A.callMs), 'caller', A.holder, 'waiting', '',
+    'until', at + tonumber(A.leaseMs))
   if current then redis.call('ZADD', K.pending, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.node) end
   redis.call('ZADD', K.operations, at + tonumber(A.leaseMs) + tonumber(A.graceMs), A.resource)
 elseif effect == 'done' then
@@ -130,7 +140,7 @@ elseif effect == 'wait' then
   local due = tonumber(redis.call('HGET', K.resource, 'deadline'))
   redis.call('HSET', K.resource, 'waiting', '1')
   -- After an abort there is no intent, and nothing to end: only the node waits.
-  if (redis.call('HGET', K.resource, 'intent') or '') ~= '' then redis.call('ZADD', K.operations, due, A.resource) end
+  if isUnfinished() then redis.call('ZADD', K.operations, due, A.resource) end
   mark = letGo()
   if current then
     redis.call('HSET', K.resource, 'mark', A.traversal .. '\n' .. A.attempt .. '\n' .. A.node .. '\n' .. A.pool)
