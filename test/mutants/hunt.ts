@@ -1,7 +1,7 @@
 /**
  * Looks for a violation with the budget of the tests: every phase makes the runs that a test file makes, and the first
- * run that fails ends the hunt. A process of its own, run from a tree with one fault planted: `hunt.js [SEED [PHASE,…]]`.
- * Prints one line of JSON per run.
+ * run that fails ends the hunt. A process of its own, run from a tree with one fault planted; its argument is a `Hunt` as
+ * JSON. Prints one line of JSON per run.
  */
 import { Redis } from "ioredis";
 import type { FaultKind } from "../../src/simulator/explorer.js";
@@ -25,82 +25,149 @@ import {
   type Varied,
 } from "../support/variations.js";
 
+/** A run that has found a mutant, by what stays the same when others are added before it. */
+export interface Known {
+  phase: string;
+  what: string;
+}
+
+export interface Hunt {
+  /** Of the first exploring run; by default the tests'. */
+  seed?: number;
+  /** By default all. */
+  phases?: readonly string[];
+  /** Begins with this run and a few that are like it. */
+  known?: Known;
+}
+
 /** What the hunting process says of each run. */
 export interface Sighting {
   phase: string;
-  /** Which run of its phase, from 1 on. */
+  /** Which run of its phase, from 1 on; 0 for a known one, or one that is like it. */
   run: number;
   what: string;
   /** The violation, when there is one. */
   message?: string;
 }
 
-type Phase = (redis: Redis, seed: number) => AsyncGenerator<Varied>;
+interface Phase {
+  all(redis: Redis, seed: number): AsyncGenerator<Varied>;
+  /** The run of which this is said, and a few that are like it. */
+  near(redis: Redis, what: string): AsyncGenerator<Varied>;
+}
+
+/** How many seeds count as near. */
+const nearSeeds = 5;
 
 /** The large ones last. */
 const size = (scenario: Scenario) => JSON.stringify(scenario.steps).length;
 const scenarios = allScenarios().sort((a, b) => size(a) - size(b));
 
-/** Each seed in every scenario before the next seed, so that no scenario comes late. */
-async function* seeds(redis: Redis, first: number, faults?: FaultKind[]): AsyncGenerator<Varied> {
-  const chosen = scenarios.filter(({ name }) => exploredScenarios.includes(name));
-  for (let seed = first; seed < first + exploration.runs; seed += 1) {
-    for (const scenario of chosen) yield await explored(scenario, redis, seed, faults);
-  }
+/** Of which scenario this is said. */
+function* scenarioOf(what: string): Generator<Scenario> {
+  const told = ({ name }: Scenario) => new RegExp(`^${name}( with |: | by |$)`).test(what);
+  yield* scenarios.filter(told);
+}
+
+const seedIn = (what: string) => Number(/seed (\d+)$/.exec(what)?.[1]);
+
+function exploring(faults?: FaultKind[]): Phase {
+  return {
+    /** Each seed in every scenario before the next seed, so that no scenario comes late. */
+    async *all(redis, first) {
+      const chosen = scenarios.filter(({ name }) => exploredScenarios.includes(name));
+      for (let seed = first; seed < first + exploration.runs; seed += 1) {
+        for (const scenario of chosen) yield await explored(scenario, redis, seed, faults);
+      }
+    },
+    async *near(redis, what) {
+      for (const scenario of scenarioOf(what)) {
+        for (let i = 0; i < nearSeeds; i += 1) {
+          yield await explored(scenario, redis, seedIn(what) + i, faults);
+        }
+      }
+    },
+  };
+}
+
+/** Those that fit, in the order of their names, with the runs of each. */
+function varying(
+  fits: (scenario: Scenario) => boolean,
+  runs: (scenario: Scenario, redis: Redis, number: number) => AsyncGenerator<Varied>,
+): Phase {
+  return {
+    async *all(redis) {
+      for (const [number, scenario] of scenarios.entries()) {
+        if (fits(scenario)) yield* runs(scenario, redis, number);
+      }
+    },
+    async *near(redis, what) {
+      for (const scenario of scenarioOf(what)) yield* runs(scenario, redis, scenarios.indexOf(scenario));
+    },
+  };
 }
 
 /** By the test that makes the same runs; the quicker ones first. */
 const phases: Readonly<Record<string, Phase>> = {
-  async *scripted(redis) {
-    for (const scenario of scenarios) yield await scripted(scenario, redis);
+  scripted: varying(
+    () => true,
+    async function* (scenario, redis) {
+      yield await scripted(scenario, redis);
+    },
+  ),
+  explored: exploring(),
+  faultless: exploring([]),
+  landings: varying(mayCrash, landings),
+  stopped: { all: (redis) => stopped(redis), near: stopped },
+  generated: {
+    /** From a first seed that is as far from the test's as the given one is from that of its test. */
+    async *all(redis, seed) {
+      const first = generation.seed + seed - exploration.seed;
+      for (let i = 0; i < generation.runs; i += 1) yield await generated(redis, first + i);
+    },
+    async *near(redis, what) {
+      for (let i = 0; i < nearSeeds; i += 1) yield await generated(redis, seedIn(what) + i);
+    },
   },
-  explored: (redis, seed) => seeds(redis, seed),
-  faultless: (redis, seed) => seeds(redis, seed, []),
-  async *landings(redis) {
-    for (const scenario of scenarios.filter(mayCrash)) yield* landings(scenario, redis);
-  },
-  stopped,
-  /** From a first seed that is as far from the test's as the given one is from that of its test. */
-  async *generated(redis, seed) {
-    const first = generation.seed + seed - exploration.seed;
-    for (let i = 0; i < generation.runs; i += 1) yield await generated(redis, first + i);
-  },
-  async *crashed(redis) {
-    for (const [number, scenario] of scenarios.entries()) {
-      if (mayCrash(scenario)) yield* crashes(scenario, number, redis);
-    }
-  },
-  async *interrupted(redis) {
-    for (const scenario of scenarios.filter(mayBeInterrupted)) {
-      for (const interruption of interruptions) yield* interrupted(scenario, interruption, redis);
-    }
-  },
+  crashed: varying(mayCrash, (scenario, redis, number) => crashes(scenario, number, redis)),
+  interrupted: varying(mayBeInterrupted, async function* (scenario, redis) {
+    for (const interruption of interruptions) yield* interrupted(scenario, interruption, redis);
+  }),
 };
 
 function say(sighting: Sighting): void {
   process.stdout.write(`${JSON.stringify(sighting)}\n`);
 }
 
-async function hunt(redis: Redis, seed: number, names: readonly string[]): Promise<void> {
-  for (const phase of names) {
-    const runs = phases[phase];
-    if (runs === undefined) throw new Error(`no phase ${phase}; there are ${Object.keys(phases).join(", ")}`);
-    let run = 0;
-    for await (const { what, result } of runs(redis, seed)) {
-      run += 1;
-      const { failure, unusable } = result;
-      const message = failure === undefined ? unusable?.message : `${failure.step}: ${failure.message}`;
-      say({ phase, run, what, ...(message === undefined ? {} : { message }) });
-      if (message !== undefined) return;
-    }
+/** Whether one of the runs has failed. */
+async function failed(phase: string, runs: AsyncGenerator<Varied>, known: boolean): Promise<boolean> {
+  let run = 0;
+  for await (const { what, result } of runs) {
+    if (!known) run += 1;
+    const { failure, unusable } = result;
+    const message = failure === undefined ? unusable?.message : `${failure.step}: ${failure.message}`;
+    say({ phase, run, what, ...(message === undefined ? {} : { message }) });
+    if (message !== undefined) return true;
+  }
+  return false;
+}
+
+async function hunt(redis: Redis, { seed = exploration.seed, phases: names, known }: Hunt): Promise<void> {
+  const before = phases[known?.phase ?? ""];
+  if (known !== undefined && before !== undefined) {
+    if (await failed(known.phase, before.near(redis, known.what), true)) return;
+  }
+  for (const name of names ?? Object.keys(phases)) {
+    const phase = phases[name];
+    if (phase === undefined) throw new Error(`no phase ${name}; there are ${Object.keys(phases).join(", ")}`);
+    if (await failed(name, phase.all(redis, seed), false)) return;
   }
 }
 
-const [seed, names] = process.argv.slice(2);
 const server = await startRedis({ unixSocket: true });
 const redis = new Redis(server.socketPath);
 try {
-  await hunt(redis, Number(seed || exploration.seed), names ? names.split(",") : Object.keys(phases));
+  await hunt(redis, JSON.parse(process.argv[2] ?? "{}") as Hunt);
 } finally {
   redis.disconnect();
   await server.stop();

@@ -157,20 +157,27 @@ function* stops(): Generator<Stop> {
   yield { role: "sweeper", text };
 }
 
-/** Each stops before its k-th call of a seam, and goes on when somebody else has, or never; k = 0, 1, 2, … */
-export async function* stopped(redis: Redis): AsyncGenerator<Varied> {
+/**
+ * Each stops before its k-th call of a seam, and goes on when somebody else has, or never; k = 0, 1, 2, … `near`: what was
+ * said of one; only it and the next few.
+ */
+export async function* stopped(redis: Redis, near?: string): AsyncGenerator<Varied> {
   for (const stop of stops()) {
     const text = stop.text.map((step) => `  - ${step}\n`).join("");
     const scenario = parseScenario(`steps:\n${text}`, "stopped");
     const kinds = stop.text.map((step) => step.split(":")[0]).join(", ");
-    for (let k = 0, stood = true; stood; k += 1) {
+    const what = `${kinds}: a ${stop.role} stops before call `;
+    if (near?.startsWith(what) === false) continue;
+    const first = near === undefined ? 0 : Number(near.slice(what.length));
+    const end = near === undefined ? Number.POSITIVE_INFINITY : first + 3;
+    for (let k = first, stood = true; stood && k < end; k += 1) {
       let driver: StoppingDriver | undefined;
       const run = runOf(scenario, redis, (simulation) => {
         driver = new StoppingDriver(simulation, stop, k);
         return driver;
       });
       const result = await run.run();
-      yield { what: `${kinds}: a ${stop.role} stops before call ${k}`, result };
+      yield { what: `${what}${k}`, result };
       stood = driver?.stood === true;
     }
   }
