@@ -1,32 +1,35 @@
 /** The simulator's connection to a redis-server of its own. */
 import { once } from "node:events";
-import { type Command, Redis } from "ioredis";
+import { Redis } from "ioredis";
 import { HomeostatError } from "../errors.js";
-
-/** What the runs that are under way ask in one turn goes out in one write: writes cost more than anything else here. */
-class GatheringRedis extends Redis {
-  #gathering = false;
-
-  override sendCommand(command: Command, batch?: Parameters<Redis["sendCommand"]>[1]): unknown {
-    const { stream } = this;
-    if (!this.#gathering && this.status === "ready") {
-      this.#gathering = true;
-      stream.cork();
-      setImmediate(() => {
-        this.#gathering = false;
-        stream.uncork();
-      });
-    }
-    return super.sendCommand(command, batch);
-  }
-}
 
 /** A connection that is lost stays so: its server kept nothing. */
 export async function connectSimulator(socketPath: string): Promise<Redis> {
-  const redis = new GatheringRedis(socketPath, { retryStrategy: () => null });
+  const redis = new Redis(socketPath, { retryStrategy: () => null });
   redis.on("error", () => undefined);
   await once(redis, "ready");
+  gatherWrites(redis.stream);
   return redis;
+}
+
+/** What all runs under way ask in one turn of the event loop is one write, which costs hardly more than each alone. */
+function gatherWrites(stream: Redis["stream"]): void {
+  const write = stream.write.bind(stream) as (data: string | Uint8Array) => boolean;
+  let gathered = "";
+  const flush = () => {
+    const text = gathered;
+    gathered = "";
+    if (text !== "") write(text);
+  };
+  stream.write = (data: string | Uint8Array) => {
+    if (typeof data === "string") {
+      if (gathered === "") setImmediate(flush);
+      gathered += data;
+      return true;
+    }
+    flush();
+    return write(data);
+  };
 }
 
 /** @throws HomeostatError `unavailable` when the connection is lost: what the runs found since means nothing. */

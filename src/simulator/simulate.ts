@@ -260,8 +260,8 @@ async function explore(
   return { runs, visits, seed, result };
 }
 
-/** Runs under way at once: while one waits for Redis another goes on. */
-const lanes = 16;
+/** Runs under way at once: while one waits for Redis others go on, and what they ask is sent together. */
+const lanes = 32;
 
 /** What one job does. `scenario`: absent when each seed makes one up. */
 export async function exploreSeeds(

@@ -39,6 +39,15 @@ const simulatedLimits: Limits = {
 
 const startMs = 1_700_000_000_000;
 
+/** Calls of the store after which a hint may fall due at another time. */
+const changesHints: ReadonlySet<string> = new Set([
+  "hint",
+  "hintBirth",
+  "forgetBirth",
+  "popDue",
+  "returnDue",
+]);
+
 /** Far beyond what any scenario needs. */
 const deliveriesLimit = 100_000;
 
@@ -174,7 +183,7 @@ export class Simulation {
   #sweeper: Life | undefined;
   readonly #paused: Life[] = [];
   #problem: Error | undefined;
-  /** When the first hint falls due, read from Redis; undefined: not known since somebody called the store. */
+  /** When the first hint falls due, read from Redis; undefined: not known since a hint may have changed. */
   #hintDue: { at: number | undefined } | undefined;
   #whenIdle: (() => void) | undefined;
 
@@ -317,7 +326,7 @@ export class Simulation {
       if (passage?.repeat === true) await action();
       result = await action();
     } finally {
-      this.#hintDue = undefined;
+      if (changesHints.has(label)) this.#hintDue = undefined;
       this.#settled();
     }
     if (passage?.crashAfter === true) this.crash(life, `after ${label}`);
@@ -487,11 +496,7 @@ export class Simulation {
     const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
     const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
-    const failure = new ProviderError(fail?.error ?? "", {
-      retryable: fail?.retryable ?? false,
-      effect: fail?.after === true ? "unknown" : "none",
-    });
-    if (fail !== undefined && fail.after !== true) throw failure;
+    if (fail !== undefined && fail.after !== true) throw failureOf(fail);
     await this.gateOfEffect?.(life, call, operation);
     if (operation === "delete") await this.#unseen(() => this.#beforeRemoval(call));
     const result = await effect();
@@ -502,7 +507,7 @@ export class Simulation {
     if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {
       await new Promise<void>((resolve) => this.#parked.push(resolve));
     }
-    if (fail !== undefined) throw failure;
+    if (fail !== undefined) throw failureOf(fail);
     return result;
   }
 
@@ -741,6 +746,10 @@ export class Simulation {
     const keys = await this.#redis.keys(`${this.store.keys.prefix}*`);
     await Promise.all(keys.map((key) => this.#redis.unlink(key)));
   }
+}
+
+function failureOf({ error = "", retryable = false, after }: Armed): ProviderError {
+  return new ProviderError(error, { retryable, effect: after === true ? "unknown" : "none" });
 }
 
 function matches(armed: Armed, context: MilestoneContext): boolean {

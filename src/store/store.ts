@@ -655,18 +655,14 @@ export class Store {
     ids: readonly string[],
     fields: readonly string[],
   ): Promise<(ResourceRecord | undefined)[]> {
-    if (ids.length === 0) return [];
-    const pipeline = this.#redis.pipeline();
-    for (const id of ids) pipeline.hmget(this.keys.resource(stack, id), "name", ...fields);
-    const answers = (await pipeline.exec()) ?? [];
-    return answers.map(([error, values], i) => {
-      if (isMisfit(error)) throw damaged(this.keys.resource(stack, ids[i] ?? ""), error);
-      if (error !== null) throw error;
-      const list = values as (string | null)[];
-      if (list[0] === null || list[0] === undefined) return undefined;
-      const names = ["name", ...fields];
-      return Object.fromEntries(names.map((name, i) => [name, list[i] ?? ""]));
-    });
+    const names = ["name", ...fields];
+    const read = async (id: string): Promise<ResourceRecord | undefined> => {
+      const key = this.keys.resource(stack, id);
+      const values = await typed(key, this.#redis.hmget(key, ...names));
+      if (values[0] === null) return undefined;
+      return Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""]));
+    };
+    return Promise.all(ids.map(read));
   }
 
   /** Every resource that exists, by id. */
