@@ -1,6 +1,6 @@
 /** How fast interleavings are explored, next to what Redis and a client can do at all. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { startPrivateRedis } from "../../src/servers/private-redis.js";
@@ -16,19 +16,20 @@ const lanes = 8;
 const commands = 50_000;
 
 export interface Exploring {
-  /** Explored runs of a stack of six that is created and then updated, with all faults. */
-  update: Speed;
-  generated: Speed;
+  /** Explored runs of a stack of six that is created and then updated, with all faults; with one job and with all. */
+  update: Speed[];
+  generated: Speed[];
   /** A command that does nothing, µs. */
   bareUs: number;
 }
 
-interface Speed {
+export interface Speed {
+  jobs: number;
   runsPerSecond: number;
   visits: number;
   /** µs of real time. */
   usPerVisit: number;
-  /** Of this process; ms. */
+  /** Of this process with its threads; ms. */
   cpuMsPerRun: number;
 }
 
@@ -37,8 +38,11 @@ export async function measureExploring(): Promise<Exploring> {
   try {
     const file = join(folder, "six.yaml");
     await writeFile(file, scenario);
-    const update = await speed([file], { explore: runs, workers, faults: [...faultKinds] });
-    const generated = await speed([], { generate: runs });
+    const [update, generated]: [Speed[], Speed[]] = [[], []];
+    for (const jobs of new Set([1, availableParallelism()])) {
+      update.push(await speed(jobs, [file], { explore: runs, workers, faults: [...faultKinds] }));
+      generated.push(await speed(jobs, [], { generate: runs }));
+    }
     return { update, generated, bareUs: await bare() };
   } finally {
     await rm(folder, { recursive: true });
@@ -66,18 +70,21 @@ steps:
 `;
 
 async function speed(
+  jobs: number,
   files: string[],
   options: { explore?: number; generate?: number; workers?: number; faults?: string[] },
 ): Promise<Speed> {
   const lines: string[] = [];
   const cpu = process.cpuUsage();
   const began = performance.now();
-  const status = await runSimulate(files, { ...options, seed, json: true, out: (line) => lines.push(line) });
+  const out = (line: string) => lines.push(line);
+  const status = await runSimulate(files, { ...options, jobs, seed, json: true, out });
   const ms = performance.now() - began;
   const { user, system } = process.cpuUsage(cpu);
   if (status !== 0) throw new Error(`an explored run failed: ${lines.join("\n")}`);
   const { visits } = JSON.parse(lines[0] ?? "") as { visits: number };
   return {
+    jobs,
     runsPerSecond: (runs * 1000) / ms,
     visits,
     usPerVisit: (ms * 1000) / visits,

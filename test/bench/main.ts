@@ -15,7 +15,7 @@ import {
   runBullmq,
   runHost,
 } from "./contenders.js";
-import { type Exploring, measureExploring } from "./exploring.js";
+import { type Exploring, measureExploring, type Speed } from "./exploring.js";
 import { median, number, several, table } from "./figures.js";
 import { type Durability, Servers, type Sums } from "./servers.js";
 import { dag, tree } from "./shapes.js";
@@ -217,17 +217,20 @@ function updateTable(done: readonly Round[]): string {
 }
 
 function exploringTable({ update, generated, bareUs }: Exploring): string {
-  const row = (what: string, speed: Exploring["update"]) => [
-    what,
-    number(speed.runsPerSecond),
-    number(speed.usPerVisit),
-    number(speed.usPerVisit / bareUs),
-    number(speed.cpuMsPerRun),
-  ];
+  const rows = (what: string, speeds: readonly Speed[]) =>
+    speeds.map((speed) => [
+      what,
+      number(speed.jobs),
+      number(speed.runsPerSecond),
+      number(speed.runsPerSecond / (speeds[0]?.runsPerSecond ?? Number.NaN)),
+      number(speed.usPerVisit),
+      number(speed.usPerVisit / bareUs),
+      number(speed.cpuMsPerRun),
+    ]);
   return table(
-    `Explored runs, all faults, one process (an empty Redis command took ${number(bareUs)} µs)`,
-    ["", "runs per second", "µs per visit", "× empty command", "CPU ms per run"],
-    [row("create and update of 6 resources", update), row("made-up scenarios", generated)],
+    `Explored runs, all faults (an empty Redis command took ${number(bareUs)} µs)`,
+    ["", "jobs", "runs per second", "× one job", "µs per visit", "× empty command", "CPU ms per run"],
+    [...rows("create and update of 6 resources", update), ...rows("made-up scenarios", generated)],
   );
 }
 
