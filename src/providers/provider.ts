@@ -74,7 +74,7 @@ export interface ResourceType {
   /** Milliseconds after the last lease renewal until which a started call may still take effect. */
   deadlineMs(operation: Operation): number;
   /** Milliseconds after which a call is aborted and counts as failed (retryable). `undefined`: never. */
-  timeoutMs(operation: Operation): number | undefined;
+  timeoutMs(operation: Operation, properties: JsonObject): number | undefined;
   capabilities(properties: JsonObject): Capabilities;
   compare(previous: JsonObject, next: JsonObject): Change;
   create(call: CallContext, properties: JsonObject): Promise<Thing>;
@@ -117,7 +117,7 @@ export interface ResourceTypeDefinition<P extends JsonObject> {
   pool?: string;
   /** Default 60,000 ms for each operation. */
   deadlinesMs?: Partial<Record<Operation, number>>;
-  timeoutsMs?: Partial<Record<Operation, number>>;
+  timeoutsMs?: Partial<Record<Operation, number>> | ((properties: P) => Partial<Record<Operation, number>>);
   /** Whether a second create with the same token returns the first thing. Default: false. */
   idempotent?: boolean | ((properties: P) => boolean);
   /** Whether `find` can be used for these properties. Default: true when `find` is given. */
@@ -146,7 +146,7 @@ export function defineResource<P extends JsonObject>(definition: ResourceTypeDef
   }
   const inPlace = typeof updatable === "function" ? updatable : (name: string) => updatable.includes(name);
   const ignored = definition.ignored ?? (() => false);
-  const { idempotent = false } = definition;
+  const { idempotent = false, timeoutsMs = {} } = definition;
   return {
     type,
     description: definition.description ?? "",
@@ -156,7 +156,8 @@ export function defineResource<P extends JsonObject>(definition: ResourceTypeDef
     hiddenAttributes: definition.hiddenAttributes ?? [],
     pool: definition.pool ?? "default",
     deadlineMs: (operation) => definition.deadlinesMs?.[operation] ?? defaultDeadlineMs,
-    timeoutMs: (operation) => definition.timeoutsMs?.[operation],
+    timeoutMs: (operation, properties) =>
+      (typeof timeoutsMs === "function" ? timeoutsMs(properties as P) : timeoutsMs)[operation],
     capabilities: (properties) => ({
       find: definition.find !== undefined && (definition.findable?.(properties as P) ?? true),
       idempotent: typeof idempotent === "function" ? idempotent(properties as P) : idempotent,

@@ -14,9 +14,21 @@ import type { Life, Passage, Simulation } from "./simulation.js";
 /**
  * crash: a process vanishes; pause: it stands still, perhaps past its lease; duplicate, lose, delay: of a notification;
  * fail: a retryable error of the provider; repeat: the store's answer is lost and the call sent again (R18); late: what a
- * paused worker had begun to create comes to be after the deadline, and the worker lives to tell.
+ * paused worker had begun to create comes to be after the deadline, and the worker lives to tell; refuse: the bus does
+ * not take, or does not say that it took, a notification or an event; abort: a call with a timeout takes longer.
  */
-export const faultKinds = ["crash", "duplicate", "lose", "delay", "pause", "fail", "repeat", "late"] as const;
+export const faultKinds = [
+  "crash",
+  "duplicate",
+  "lose",
+  "delay",
+  "pause",
+  "fail",
+  "repeat",
+  "late",
+  "refuse",
+  "abort",
+] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
 /** Faults of one run, at most; more only hide what the first ones did. */
@@ -44,6 +56,10 @@ interface WaitingEffect {
   life: Life;
   call: CallContext;
   operation: Operation;
+  /** Takes longer than its timeout: when it is aborted. */
+  abortsAt: number | undefined;
+  /** Aborted: its worker does not renew any more, and may do something else. */
+  cut: boolean;
   /** Lands although it is too late. */
   late: boolean;
   /** When it takes effect, drawn as soon as its worker is away; as long as it works, any moment will do. */
@@ -88,11 +104,16 @@ export class Explorer {
     this.#kinds = new Set(options.faults);
     this.#workers = options.workers;
     simulation.gate = (life, label) => this.#gate(life, label);
-    simulation.gateOfEffect = (life, call, operation) => this.#gateOfEffect(life, call, operation);
+    simulation.gateOfEffect = (...about) => this.#gateOfEffect(...about);
+    simulation.cut = (call) => this.#cut(call);
     simulation.fateOfRing = () => this.#fateOfRing();
+    simulation.refuses = () => {
+      if (!this.#strikes("refuse")) return undefined;
+      return this.#fate.chance(0.5) ? "after" : "before";
+    };
     simulation.renewed = (life, callMs) => {
       for (const effect of this.#effects) {
-        if (effect.life === life) effect.deadline = simulation.now + callMs;
+        if (effect.life === life && !effect.cut) effect.deadline = simulation.now + callMs;
       }
     };
   }
@@ -133,7 +154,10 @@ export class Explorer {
   /** When something falls due, undefined when nothing will. */
   async nextDue(): Promise<number | undefined> {
     const { now } = this.simulation;
-    const due = [await this.simulation.nextDue(), ...this.#effects.map(({ landsAt }) => landsAt)];
+    const ofCalls = this.#effects.map(
+      ({ landsAt, abortsAt, cut }) => landsAt ?? (cut ? undefined : abortsAt),
+    );
+    const due = [await this.simulation.nextDue(), ...ofCalls];
     const reasons = due.filter((at) => at !== undefined && at >= now) as number[];
     if (reasons.length === 0) return undefined;
     return Math.min(...reasons, this.simulation.nextTimer() ?? Number.POSITIVE_INFINITY);
@@ -145,7 +169,7 @@ export class Explorer {
     simulation.now = Math.max(simulation.now, at);
     for (const effect of this.#effects.filter((one) => this.#isLate(one))) {
       const { life, operation } = effect;
-      if (!life.dead && operation === "create" && this.#strikes("late")) {
+      if (!effect.cut && !life.dead && operation === "create" && this.#strikes("late")) {
         effect.late = true;
         effect.landsAt = this.simulation.now;
         this.#survivors.add(life);
@@ -167,7 +191,24 @@ export class Explorer {
   }
 
   #isLate(effect: WaitingEffect): boolean {
-    return !effect.late && this.#isAway(effect.life) && this.simulation.now >= effect.deadline;
+    return !effect.late && this.#isAlone(effect) && this.simulation.now >= effect.deadline;
+  }
+
+  /** Nobody renews its lease. */
+  #isAlone({ cut, life }: WaitingEffect): boolean {
+    return cut || this.#isAway(life);
+  }
+
+  /** An aborted call ends at once, or its worker gives up waiting for it; either way it may still take effect. */
+  #cut(call: CallContext): Promise<never> {
+    return new Promise((_, reject) => {
+      call.signal.addEventListener("abort", () => {
+        const effect = this.#effects.find((one) => one.call === call && one.abortsAt !== undefined);
+        if (effect === undefined) return;
+        effect.cut = true;
+        if (this.#fate.chance(0.5)) reject(new ProviderError("aborted", { retryable: true }));
+      });
+    });
   }
 
   #gate(life: Life, label: string): Promise<Passage> {
@@ -176,19 +217,30 @@ export class Explorer {
     });
   }
 
-  #gateOfEffect(life: Life, call: CallContext, operation: Operation): Promise<void> {
+  #gateOfEffect(
+    life: Life,
+    call: CallContext,
+    operation: Operation,
+    timeoutMs: number | undefined,
+  ): Promise<void> {
     const key = `${call.token} ${operation}`;
-    const failures = this.#failures.get(key) ?? 0;
-    if (failures < this.simulation.limits.attempts - 2 && this.#strikes("fail")) {
-      this.#failures.set(key, failures + 1);
+    if (this.#mayFail(key) && this.#strikes("fail")) {
+      this.#failures.set(key, (this.#failures.get(key) ?? 0) + 1);
       this.simulation.log(`${operation} of ${call.resource} fails`);
       throw new ProviderError("injected failure", { retryable: true });
+    }
+    let abortsAt: number | undefined;
+    if (timeoutMs !== undefined && this.#mayFail(key) && this.#strikes("abort")) {
+      this.#failures.set(key, (this.#failures.get(key) ?? 0) + 1);
+      abortsAt = this.simulation.now + timeoutMs;
     }
     return new Promise((resolve, reject) => {
       this.#effects.push({
         life,
         call,
         operation,
+        abortsAt,
+        cut: false,
         late: false,
         landsAt: undefined,
         deadline: this.simulation.now + call.deadlineMs,
@@ -196,6 +248,10 @@ export class Explorer {
         miss: () => reject(new ProviderError("not in time", { retryable: true, effect: "none" })),
       });
     });
+  }
+
+  #mayFail(key: string): boolean {
+    return (this.#failures.get(key) ?? 0) < this.simulation.limits.attempts - 2;
   }
 
   #proceed(waiting: Waiting): void {
@@ -228,11 +284,13 @@ export class Explorer {
   #landable(): WaitingEffect[] {
     const { now } = this.simulation;
     for (const effect of this.#effects) {
-      if (effect.landsAt !== undefined || !this.#isAway(effect.life)) continue;
+      if (effect.landsAt !== undefined || !this.#isAlone(effect)) continue;
       const afterMs = this.#order.chance(0.5) ? 0 : this.#order.below(Math.max(1, effect.deadline - now));
       effect.landsAt = now + afterMs;
     }
-    return this.#effects.filter(({ landsAt }) => landsAt === undefined || landsAt <= now);
+    return this.#effects.filter(({ landsAt, abortsAt }) =>
+      landsAt === undefined ? abortsAt === undefined : landsAt <= now,
+    );
   }
 
   #land(effect: WaitingEffect): void {
@@ -243,7 +301,7 @@ export class Explorer {
     }
     const { life, call, operation, late } = effect;
     if (late) this.simulation.late.add(call.token);
-    const how = `${late ? " too late" : ""}${life.dead ? ", its worker is gone" : ""}`;
+    const how = `${late ? " too late" : ""}${effect.cut ? ", though aborted" : ""}${life.dead ? ", its worker is gone" : ""}`;
     this.simulation.log(`${operation} of ${call.resource} takes effect${how}`);
     effect.land();
   }

@@ -31,6 +31,8 @@ interface Resource {
   fixed: number | undefined;
   references: Reference[];
   idempotent: boolean;
+  /** Seconds; undefined: its calls take as long as they take. */
+  timeout: number | undefined;
   retain: boolean;
 }
 
@@ -179,6 +181,7 @@ class Generator {
       fixed: this.#prng.chance(0.4) ? this.#number() : undefined,
       references: this.#references(before),
       idempotent: this.#prng.chance(0.15),
+      timeout: this.#prng.chance(0.3) ? 5 + this.#prng.below(40) : undefined,
       retain: this.#prng.chance(0.04),
     };
   }
@@ -278,7 +281,7 @@ function templateOf(stack: Stack): TemplateDocument {
 }
 
 function definitionOf(resource: Resource): Record<string, unknown> {
-  const { a, fixed, references, idempotent, retain } = resource;
+  const { a, fixed, references, idempotent, timeout, retain } = resource;
   const values = references
     .filter(({ kind }) => kind !== "dependsOn")
     .map(({ property, kind, to }) => [
@@ -290,6 +293,7 @@ function definitionOf(resource: Resource): Record<string, unknown> {
     ...(fixed === undefined ? {} : { "!fixed": fixed }),
     ...Object.fromEntries(values),
     ...(idempotent ? { $idempotent: true } : {}),
+    ...(timeout === undefined ? {} : { $timeout: `${timeout}s` }),
   };
   const dependsOn = references.filter(({ kind }) => kind === "dependsOn").map(({ to }) => to);
   return {

@@ -12,11 +12,13 @@ import { emptyGoal } from "../traversal/goal-document.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
 import { KnownWorld } from "./known-world.js";
-import { type Failure, isRetained, type Past, Reality, readRecords } from "./reality.js";
+import { type Failure, isRetained, type KnownRecord, type Past, Reality, readRecords } from "./reality.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
 interface OpenCall {
+  /** Once it is aborted, its worker need not wait for its end. */
+  signal: AbortSignal;
   token: string;
   operation: Operation;
   life: Life;
@@ -45,6 +47,8 @@ export class Invariants implements Watcher {
   /** The first decision to create: the token, by stack, traversal and name. */
   readonly #created = new Map<string, string>();
   readonly #announced = new Set<string>();
+  /** What the newest event of each resource says, by stack and id. */
+  readonly #told = new Map<string, Map<string, { revision: number; what: string }>>();
   /** Under which traversal a thing was made or last updated, and after how many effects. */
   readonly #touched = new Map<string, { traversal: number; at: number }>();
   /** What became of the physical world, one effect after the other. */
@@ -97,7 +101,16 @@ export class Invariants implements Watcher {
   }
 
   announced(event: LifecycleEvent): void {
-    if (event.resource === undefined) this.#announced.add(`${event.stack} ${event.traversal} ${event.what}`);
+    const { id, stack, traversal, what, resourceId } = event;
+    if (resourceId === undefined) {
+      this.#announced.add(`${stack} ${traversal} ${what}`);
+      return;
+    }
+    const told = this.#told.get(stack) ?? new Map<string, { revision: number; what: string }>();
+    this.#told.set(stack, told);
+    // They come in any order; the id has the revision that they tell of.
+    const revision = Number(id.slice(id.lastIndexOf(".") + 1));
+    if (revision >= (told.get(resourceId)?.revision ?? 0)) told.set(resourceId, { revision, what });
   }
 
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void {
@@ -113,7 +126,7 @@ export class Invariants implements Watcher {
 
   async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
     this.#checkOverlap(call, operation, life);
-    this.#open.add({ token: call.token, operation, life });
+    this.#open.add({ token: call.token, signal: call.signal, operation, life });
     if (operation === "delete") this.#deleting.add(call.token);
     if (operation !== "find" && operation !== "read") await this.#checkRight(call, operation, life);
     if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
@@ -203,7 +216,14 @@ export class Invariants implements Watcher {
     for (const open of this.#open) {
       const { life: other } = open;
       if (other.pausedUntil > 0) this.#suspended.add(other);
-      if (open.token !== call.token || other === life || other.dead || this.#suspended.has(other)) continue;
+      if (
+        open.signal.aborted ||
+        open.token !== call.token ||
+        other === life ||
+        other.dead ||
+        this.#suspended.has(other)
+      )
+        continue;
       this.#violate(1, `${operation} of ${call.resource} starts while ${open.operation} is in progress`);
     }
   }
@@ -309,7 +329,9 @@ export class Invariants implements Watcher {
     }
     if (goal === undefined) return;
     this.#checkAnnounced(stack, goal, status);
-    const reality = new Reality(this.#past, stack, goal, await readRecords(this.#simulation, stack));
+    const records = await readRecords(this.#simulation, stack);
+    this.#checkTold(stack, records);
+    const reality = new Reality(this.#past, stack, goal, records);
     const problem = reality.ofStatus(status);
     if (problem !== undefined) this.#violate(4, `stack ${name} is ${status}, but ${problem}`);
     for (const wrong of reality.ofRecords()) this.#violate(4, wrong);
@@ -327,10 +349,26 @@ export class Invariants implements Watcher {
     this.#violate(9, `stack ${name} is ${status}, and no event said so`);
   }
 
+  /** 9. The last event of a resource says what is stored of it: none was lost. */
+  #checkTold(stack: string, records: readonly KnownRecord[]): void {
+    const states = new Map(records.map(({ id, state }) => [id, state as string]));
+    const told = this.#told.get(stack) ?? new Map<string, { what: string }>();
+    for (const [id, { what }] of told) {
+      const state = states.get(id) ?? "deleted";
+      if (what !== state) this.#violate(9, `${id} is ${state}, and its last event says ${what}`);
+    }
+    for (const [id, state] of states) {
+      if (!told.has(id) && state !== "declared") this.#violate(9, `${id} is ${state}, and no event said so`);
+    }
+  }
+
   /** 5. What only older traversals, or work in progress, needed is gone. */
   async #checkLeftovers(stack: string): Promise<void> {
     const prefix = this.#simulation.store.keys.of(stack, "");
     const record = await this.#simulation.store.stack(stack);
+    const { name = "" } = record ?? {};
+    if (record !== undefined && (await this.#simulation.store.stackOfName(name)) !== stack)
+      this.#violate(5, `the name ${name} does not lead to its stack`);
     const index = await this.#simulation.store.index(stack);
     const allowed = new Set<string>();
     if (record !== undefined) {
@@ -350,13 +388,19 @@ export class Invariants implements Watcher {
     const records = await this.#simulation.store.resources(
       stack,
       [...index.keys()],
-      ["until", "mark", "intent"],
+      ["until", "mark", "intent", "deadline"],
     );
     for (const resource of records) {
       if (Number(resource?.until) > this.#simulation.now)
         this.#violate(5, `${resource?.name} is still leased`);
+      // Who waited for the deadline of an aborted call, and whose goal is over, leaves a mark that is void.
+      const isVoid =
+        resource?.intent === "" &&
+        resource.deadline !== "" &&
+        resource.mark?.startsWith(`${record?.traversal}\n`) === false;
       for (const field of ["mark", "intent"] as const) {
-        if ((resource?.[field] ?? "") !== "") this.#violate(5, `${resource?.name} still has a ${field}`);
+        if ((resource?.[field] ?? "") === "" || (field === "mark" && isVoid)) continue;
+        this.#violate(5, `${resource?.name} still has a ${field}`);
       }
     }
   }

@@ -163,7 +163,13 @@ export class Simulation {
   /** Exploring: where every call of a seam waits for its turn. */
   gate: ((life: Life, label: string) => Promise<Passage>) | undefined;
   /** Exploring: where a provider's effect waits. Rejects when it comes too late. */
-  gateOfEffect: ((life: Life, call: CallContext, operation: Operation) => Promise<void>) | undefined;
+  gateOfEffect:
+    | ((life: Life, call: CallContext, operation: Operation, timeoutMs: number | undefined) => Promise<void>)
+    | undefined;
+  /** Exploring: rejects when a call ends because it was aborted; its effect may still come. */
+  cut: ((call: CallContext) => Promise<never>) | undefined;
+  /** Exploring: whether what is published now is refused. */
+  refuses: (() => "before" | "after" | undefined) | undefined;
   /** Exploring: what may happen to a notification. */
   fateOfRing: (() => "deliver" | "duplicate" | "lose" | { delayMs: number }) | undefined;
   /** Exploring: a lease was renewed, and with it a call's deadline. */
@@ -234,8 +240,10 @@ export class Simulation {
     return {
       store: this.#seamOf(life),
       bus: {
-        ring: (stack, rings) => this.#seam(life, "ring", async () => this.#ring(stack, rings)),
-        announce: (events) => this.#seam(life, "announce", async () => this.#announce(events)),
+        ring: (stack, rings) =>
+          this.#seam(life, "ring", async () => this.#publish(life, () => this.#ring(stack, rings))),
+        announce: (events) =>
+          this.#seam(life, "announce", async () => this.#publish(life, () => this.#announce(events))),
       },
       clock: {
         monotonicMs: () => this.now,
@@ -353,6 +361,15 @@ export class Simulation {
   }
 
   // --- the bus
+
+  /** The bus may refuse, or take it and fail to say so. */
+  #publish(life: Life, publish: () => void): void {
+    const refusal = this.refuses?.();
+    if (refusal !== "before") publish();
+    if (refusal === undefined) return;
+    this.log(`the bus refuses ${life.name}`);
+    throw new Error("the bus refuses");
+  }
 
   #ring(stack: string, rings: readonly Ring[]): void {
     for (const ring of rings) {
@@ -474,7 +491,8 @@ export class Simulation {
     await this.#unseen(() => each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)));
     let result: T;
     try {
-      result = await this.#perform(life, call, operation, properties, effect);
+      const work = this.#perform(life, call, operation, properties, effect);
+      result = await (this.cut === undefined ? work : Promise.race([work, this.cut(call)]));
     } catch (error) {
       for (const watcher of this.#watchers) watcher.callFails(call, operation, life, error);
       throw error;
@@ -497,7 +515,8 @@ export class Simulation {
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
     const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
     if (fail !== undefined && fail.after !== true) throw failureOf(fail);
-    await this.gateOfEffect?.(life, call, operation);
+    const timeoutMs = life.engine.types.get("Sim::Resource")?.timeoutMs(operation, properties);
+    await this.gateOfEffect?.(life, call, operation, timeoutMs);
     if (operation === "delete") await this.#unseen(() => this.#beforeRemoval(call));
     const result = await effect();
     const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";

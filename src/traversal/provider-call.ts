@@ -87,7 +87,7 @@ export class ProviderCall {
   /** Renews while the call lasts; resolves only when the call is given up. */
   async #guard(over: AbortSignal, abort: AbortController, acknowledge: () => void): Promise<Outcome> {
     const { clock, limits } = this.#engine;
-    const timeoutMs = this.#type?.timeoutMs(this.#operation);
+    const timeoutMs = this.#type?.timeoutMs(this.#operation, this.#resource.triedOrApplied(this.#engine));
     const started = clock.monotonicMs();
     let early = false;
     let nextRenewal = started + limits.renewMs;

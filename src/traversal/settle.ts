@@ -139,20 +139,20 @@ async function stackEvent(
 async function purgeStack(engine: Engine, stack: string, traversal: number, attempt: string): Promise<void> {
   const { store } = engine;
   const event = await stackEvent(engine, stack, traversal, "deleted", "");
-  await flushOutbox(engine, stack);
-  if (!(await announceSafely(engine, [toOutbox(event)]))) return;
+  if (!(await flushOutbox(engine, stack)) || !(await announceSafely(engine, [toOutbox(event)]))) return;
   await store.reap(stack, traversal);
   const record = await store.stack(stack);
   if (record === undefined || (await store.purge(stack, traversal, attempt, record)) !== "ok") return;
   await store.moveName(event.stackName, stack, "");
 }
 
-/** Publishes what is in the stack's outbox. */
-export async function flushOutbox(engine: Engine, stack: string): Promise<void> {
+/** Publishes what is in the stack's outbox; false when it stays there. */
+export async function flushOutbox(engine: Engine, stack: string): Promise<boolean> {
   const events = await engine.store.outbox(stack);
-  if (!(await announceSafely(engine, events))) return;
+  if (!(await announceSafely(engine, events))) return false;
   await engine.store.clearOutbox(
     stack,
     events.map((event) => event.id),
   );
+  return true;
 }

@@ -108,6 +108,9 @@ describe("Sim::Resource", () => {
       idempotent: true,
     });
     expect(type.capabilities({})).toEqual({ find: true, idempotent: false });
+    expect(type.timeoutMs("create", { $timeout: "5s" })).toBe(5_000);
+    expect(type.timeoutMs("find", { $timeout: "5s" })).toBeUndefined();
+    expect(type.timeoutMs("create", {})).toBeUndefined();
   });
 
   it("is missing when its file was removed, and unreadable when that makes no sense", async () => {

@@ -33,7 +33,17 @@ test("among them is everything that a stack can meet", () => {
   const documents = Array.from({ length: 500 }, (_, seed) => JSON.stringify(generateScenario(seed)));
   const wanted = [
     ...["update", "rollback", "cancel", "delete", "race", "fail", "drift", "settle", "visits", "advance"],
-    ...["get_resource", "get_attr", "depends_on", "!fixed", "!of", "$idempotent", "bar", "timeout"],
+    ...[
+      "get_resource",
+      "get_attr",
+      "depends_on",
+      "!fixed",
+      "!of",
+      "$idempotent",
+      "$timeout",
+      "bar",
+      "timeout",
+    ],
     ...["deletion_policy", "rollback_on_failure", "gone"],
   ];
   for (const what of wanted) {

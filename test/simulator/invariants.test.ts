@@ -403,6 +403,33 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     },
   },
   {
+    title: "9 an event is forgotten that the bus refused",
+    says: /^invariant 9: \w+ is ready, and its last event says creating$/,
+    steps: made,
+    wrong: {
+      plant: (simulation) => {
+        const watch = simulation.watch.bind(simulation);
+        simulation.watch = (watcher) => {
+          const announced = watcher.announced.bind(watcher);
+          watcher.announced = (event) => {
+            if (event.what !== "ready") announced(event);
+          };
+          watch(watcher);
+        };
+      },
+    },
+  },
+  {
+    title: "5 a stack's name does not lead to it",
+    says: /^invariant 5: the name foo does not lead to its stack$/,
+    steps: made,
+    wrong: {
+      settled: async (simulation) => {
+        await simulation.store.moveName("foo", stackNamed(simulation, "foo"), "");
+      },
+    },
+  },
+  {
     title: "10 somebody waits for a timer",
     says: /^invariant 10: stack foo waits for a timer, although nothing went wrong$/,
     steps: made,

@@ -36,7 +36,7 @@ describe("varied", () => {
     });
   }
 
-  test("somebody stops in the middle", async () => {
+  test("somebody stops in the middle", { timeout: 300_000 }, async () => {
     let runs = 0;
     for await (const { what, result } of stopped(redis)) {
       expect(result.failure, what).toBeUndefined();

@@ -1,5 +1,6 @@
 /** What is done to the scenarios of the tests to bring the engine into every situation; each run is judged by itself. */
 import type { Redis } from "ioredis";
+import type { Limits } from "../../src/limits.js";
 import { type FaultKind, faultKinds } from "../../src/simulator/explorer.js";
 import { generateScenario } from "../../src/simulator/generate.js";
 import { parseScenario, type Scenario, scenarioOf, visitPoints } from "../../src/simulator/scenario.js";
@@ -29,8 +30,9 @@ function runOf(
   scenario: Scenario,
   redis: Redis,
   driverOf: (simulation: Simulation) => Driver = (simulation) => new ScriptedDriver(simulation),
+  limits: Partial<Limits> = {},
 ): ScenarioRun {
-  return new ScenarioRun(scenario, redis, driverOf, { traced: false });
+  return new ScenarioRun(scenario, redis, driverOf, { traced: false, limits });
 }
 
 // --- in a random order
@@ -123,10 +125,14 @@ interface Stop {
   role: Life["role"];
   /** Of a method; any when left out. */
   label?: string;
+  /** Fan-outs are passed on one by one. */
+  chunked?: true;
   /** The step of the text that it stops in; any when left out. */
   from?: number;
   /** The step after which it goes on; when left out it vanishes. */
   until?: number;
+  /** It makes the call, and stands still for so long before it hears the answer. */
+  restsMs?: number;
   text: readonly string[];
 }
 
@@ -152,9 +158,34 @@ function* stops(): Generator<Stop> {
   }
   // A creator, for good: its stack comes to be, or its name is free again.
   yield { role: "caller", from: 0, text: begin };
+  // A creator, until its id has been barred.
+  yield { role: "caller", from: 0, until: 1, text: [begin[0] ?? "", "advance: 60s", "settle: true"] };
   const text = [...under, "delete: {stack: foo}", "settle: true", "expect: {gone: foo}"];
   yield { role: "worker", text };
   yield { role: "sweeper", text };
+  // A worker, in the middle of a fan-out, while another goal makes what it fans out to wait for something else.
+  yield {
+    role: "worker",
+    label: "passOn",
+    from: 2,
+    until: 4,
+    chunked: true,
+    text: [
+      "hold: {resource: E, op: create, optional: true}",
+      "create: {stack: foo, template: {resources: {A: {type: Sim::Resource}, B: {type: Sim::Resource, depends_on: A}, C: {type: Sim::Resource, depends_on: A}}}}",
+      "visits: 1",
+      vanish,
+      "update: {stack: foo, template: {resources: {A: {type: Sim::Resource}, E: {type: Sim::Resource}, C: {type: Sim::Resource, depends_on: E}}}}",
+      "advance: 40s",
+      "release: {resource: E}",
+      "settle: true",
+    ],
+  };
+  // A worker, when it has just renewed a lease that had run out before its call.
+  for (const restsMs of [40_000, 70_000]) {
+    const slow = "pause: {at: before-call, op: create, for: 30s}";
+    yield { role: "worker", label: "renew", restsMs, text: [slow, ...begin] };
+  }
 }
 
 /**
@@ -172,16 +203,20 @@ export async function* stopped(redis: Redis, near?: string): AsyncGenerator<Vari
     const end = near === undefined ? Number.POSITIVE_INFINITY : first + 3;
     for (let k = first, stood = true; stood && k < end; k += 1) {
       let driver: StoppingDriver | undefined;
-      const run = runOf(scenario, redis, (simulation) => {
+      const limits = stop.chunked === true ? { chunkNodes: 1 } : {};
+      const driverOf = (simulation: Simulation) => {
         driver = new StoppingDriver(simulation, stop, k);
         return driver;
-      });
+      };
+      const run = runOf(scenario, redis, driverOf, limits);
       const result = await run.run();
       yield { what: `${what}${k}`, result };
       stood = driver?.stood === true;
     }
   }
 }
+
+const passing = { crashAfter: false, repeat: false };
 
 class StoppingDriver extends ScriptedDriver {
   readonly #simulation: Simulation;
@@ -202,12 +237,13 @@ class StoppingDriver extends ScriptedDriver {
       if (counts && calls === before + 1) {
         this.stood = true;
         simulation.faults += 1;
+        if (stop.restsMs !== undefined) return { ...passing, pauseAfterMs: stop.restsMs };
         if (stop.until === undefined) simulation.crash(life, `before ${label}`);
         await new Promise<void>((resolve) => {
           this.#goOn = resolve;
         });
       }
-      return { crashAfter: false, repeat: false };
+      return passing;
     };
   }
 
@@ -229,7 +265,7 @@ class StoppingDriver extends ScriptedDriver {
 
   async #during<T>(act: () => Promise<T>): Promise<T> {
     this.#step += 1;
-    while (this.#stop.text[this.#step]?.startsWith("crash") === true) this.#step += 1;
+    while (/^(crash|pause|hold|release)/.test(this.#stop.text[this.#step] ?? "")) this.#step += 1;
     const result = await act();
     if (this.#step === this.#stop.until) {
       this.#goOn?.();

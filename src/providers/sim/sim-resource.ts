@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import type { JsonObject } from "../../json.js";
-import { durationSchema } from "../duration.js";
+import { durationMs, durationSchema } from "../duration.js";
 import {
   type CallContext,
   defineResource,
@@ -69,6 +69,7 @@ const failureSchema = z.union([
 const steeringSchemas: Readonly<Record<string, z.ZodType>> = {
   $idempotent: z.boolean(),
   $findable: z.boolean(),
+  $timeout: durationSchema,
   $delay: z.partialRecord(z.enum(operations), durationSchema),
   $fail: z.partialRecord(z.enum(operations), failureSchema),
 };
@@ -120,6 +121,11 @@ export function simResource(world: SimWorld, steer: Steering = unsteered): Resou
     ignored: (name) => name.startsWith("$"),
     idempotent: ({ $idempotent }) => $idempotent === true,
     findable: ({ $findable }) => $findable !== false,
+    timeoutsMs: ({ $timeout }) => {
+      if ($timeout === undefined) return {};
+      const ms = durationMs($timeout as string | number, "ms");
+      return { create: ms, update: ms, delete: ms };
+    },
 
     create: (call, wanted) =>
       steer(call, "create", wanted, async (beforeEffect) => {
