@@ -36,8 +36,8 @@ export interface Hunt {
   seed?: number;
   /** By default all. */
   phases?: readonly string[];
-  /** Begins with this run and a few that are like it. */
-  known?: Known;
+  /** Begins with these runs and a few that are like each. */
+  known?: readonly Known[];
 }
 
 /** What the hunting process says of each run. */
@@ -152,16 +152,22 @@ async function failed(phase: string, runs: AsyncGenerator<Varied>, known: boolea
   return false;
 }
 
-async function hunt(redis: Redis, { seed = exploration.seed, phases: names, known }: Hunt): Promise<void> {
-  const before = phases[known?.phase ?? ""];
-  if (known !== undefined && before !== undefined) {
-    if (await failed(known.phase, before.near(redis, known.what), true)) return;
+async function hunt(
+  redis: Redis,
+  { seed = exploration.seed, phases: names, known = [] }: Hunt,
+): Promise<void> {
+  for (const { phase, what } of known) {
+    if (await failed(phase, phaseOf(phase).near(redis, what), true)) return;
   }
   for (const name of names ?? Object.keys(phases)) {
-    const phase = phases[name];
-    if (phase === undefined) throw new Error(`no phase ${name}; there are ${Object.keys(phases).join(", ")}`);
-    if (await failed(name, phase.all(redis, seed), false)) return;
+    if (await failed(name, phaseOf(name).all(redis, seed), false)) return;
   }
+}
+
+function phaseOf(name: string): Phase {
+  const phase = phases[name];
+  if (phase === undefined) throw new Error(`no phase ${name}; there are ${Object.keys(phases).join(", ")}`);
+  return phase;
 }
 
 const server = await startRedis({ unixSocket: true });

@@ -58,7 +58,7 @@ async function work(): Promise<void> {
     const known = values.known ? found[id] : undefined;
     const result = await grounds.hunted(byId.get(id), {
       ...options,
-      ...(known === undefined ? {} : { known }),
+      ...(known === undefined ? {} : { known: [known] }),
     });
     results.set(id, result);
     report(id, result);
