@@ -74,10 +74,9 @@ describe.skipIf(!existsSync("/proc/self/cwd"))("one that hangs", () => {
   test("is found, and leaves no process and no file", async () => {
     const find = "  const holder = engine.random.id();\n  let at = visit;\n";
     const hang = { id: "hang", breaks: [], subtle: false, what: "", file: "src/traversal/visit.ts", find };
-    const { found } = await grounds.hunted(
-      { ...hang, replace: `${find}  for (;;);\n` },
-      { silenceMs: 6_000 },
-    );
+    const its = await Grounds.prepare(root);
+    const { found } = await its.hunted({ ...hang, replace: `${find}  for (;;);\n` }, { silenceMs: 6_000 });
+    await its.remove();
     expect(found?.message).toBe("it hangs");
     await expect.poll(() => readdir(folder), { timeout: 10_000 }).toEqual([]);
     await expect.poll(left, { timeout: 10_000 }).toEqual([]);

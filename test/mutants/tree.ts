@@ -16,12 +16,15 @@ const huntFile = "test/mutants/hunt";
 /** What a hunt runs from. */
 const needed: ReadonlySet<string> = new Set([".js", ".json", ".lua", ".yaml"]);
 
-/** Ends the program it is given when its input ends: also when the process that started it dies, however. */
+/**
+ * Ends the program it is given when its input ends. Without a last word, whoever started it has died: then the grounds, in
+ * which its working folder is, are nobody's, and go too.
+ */
 const guardScript = `
 exec 3<&0
 "$@" </dev/null 3<&- &
 program=$!
-{ read -r word; kill -9 "$program"; } <&3 >/dev/null 2>&1 &
+{ read -r word; kill -9 "$program"; [ "$word" = end ] || rm -rf "\${PWD%/*}"; } <&3 >/dev/null 2>&1 &
 guard=$!
 exec 3<&-
 wait "$program"
@@ -92,7 +95,7 @@ export class Grounds {
 
   /** Without a mutant: of the program as it is. */
   async hunted(mutant: Mutant | undefined, options: HuntOptions = {}): Promise<Catch> {
-    const folder = await mkdtemp(join(tmpdir(), "homeostat-mutant-"));
+    const folder = await mkdtemp(join(this.#folder, "copy-"));
     try {
       await this.#copyTo(folder);
       if (mutant !== undefined) await this.#plant(mutant, folder);
@@ -110,7 +113,6 @@ export class Grounds {
     for (const part of new Set(this.#files.map(dirname)))
       await mkdir(join(folder, part), { recursive: true });
     for (const file of this.#files) await link(join(this.#folder, file), join(folder, file));
-    await symlink(join(this.#root, "node_modules"), join(folder, "node_modules"));
   }
 
   async #plant(mutant: Mutant, folder: string): Promise<void> {
@@ -161,7 +163,7 @@ async function hunt(
   let cut = false;
   const kill = () => {
     hangs = !cut;
-    child.stdin.end();
+    child.stdin.end("end\n");
   };
   const limit = setTimeout(
     () => {
