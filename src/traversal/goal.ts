@@ -119,7 +119,8 @@ async function conclude(
     case "exists":
       throw new HomeostatError("conflict", `there is a stack ${request.name} already`);
     case "void":
-      throw new UnbornStack(request.name);
+      // A stack that is gone leaves the same bar as one that never came to be.
+      throw request.kind === "create" ? new UnbornStack(request.name) : notFound(request.name);
   }
 }
 
