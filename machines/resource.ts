@@ -11,10 +11,12 @@
  *    from the record alone while it holds (R10).
  * 3. `dirty` holds while reality may differ from the recorded properties: an unchanged goal is then not enough.
  * 4. `doomed` never becomes false again: what has begun to go is not taken back.
+ * 5. `drifted`, `missing`, `contested` and `unreadable` say what was seen of a thing that had been ready; nothing that
+ *    was recorded is changed by seeing it.
  */
 import { assign, setup } from "xstate";
 
-export const resourceMachineVersion = 1;
+export const resourceMachineVersion = 2;
 
 export type ResourceState =
   | "declared"
@@ -26,7 +28,11 @@ export type ResourceState =
   | "deleted"
   | "uncertain"
   | "retrying"
-  | "failed";
+  | "failed"
+  | "drifted"
+  | "missing"
+  | "contested"
+  | "unreadable";
 
 export interface ResourceContext {
   /** Number of the newest call; outcomes name theirs. */
@@ -39,8 +45,14 @@ export interface ResourceContext {
   unsureBefore: boolean;
   dirty: boolean;
   doomed: boolean;
+  /** Only another thing will do: this one is not there, or differs in what cannot be changed. */
+  spoiled: boolean;
+  /** The call in flight mends what was seen, for no traversal. */
+  repairing: boolean;
   reason: string;
 }
+
+export type Finding = "inLine" | "drifted" | "missing" | "contested" | "unreadable";
 
 /** What the provider can tell after a crash (R10). */
 interface Knowledge {
@@ -50,8 +62,16 @@ interface Knowledge {
 
 /** `late`: the deadline of the last call has passed, so that no call can take effect any more. */
 export type ResourceEvent =
-  /** An update visit. `fit` compares the goal's properties with the recorded ones. */
-  | ({ type: "visit.update"; fit: "same" | "inPlace" | "replace"; late: boolean } & Knowledge)
+  /**
+   * An update visit. `fit` compares the goal's properties with the recorded ones. `repair: false`: a traversal that leaves
+   * this resource's drift to others.
+   */
+  | ({
+      type: "visit.update";
+      fit: "same" | "inPlace" | "replace";
+      late: boolean;
+      repair?: boolean;
+    } & Knowledge)
   /** A cleanup visit. `wanted`: this incarnation stands for its name in the goal. */
   | ({ type: "visit.cleanup"; wanted: boolean; retain: boolean; late: boolean } & Knowledge)
   /** A successor found an unfinished call. */
@@ -72,13 +92,17 @@ export type ResourceEvent =
   /** A goal that this resource has not been visited for yet: retries start anew (R16). */
   | { type: "newGoal" }
   /** A worker that lost its lease had made the thing after all. */
-  | { type: "handedOver"; late: boolean };
+  | { type: "handedOver"; late: boolean }
+  /** Reality was looked at. `replace`: what differs cannot be changed in place. `repair`: the policy wants it mended. */
+  | { type: "observed"; finding: Finding; replace: boolean; repair: boolean; reason: string }
+  /** Mend in place what was seen. */
+  | { type: "repair" };
 
 /**
  * What to do after the commit:
  * create, update, delete, find: call the provider. replace: declare a successor. pass: the node is done.
  * forget: the record ends without a call. again: decide anew in this visit. retryLater, wait: a timer rings.
- * fail: the node has failed. ask: a person must look.
+ * fail: the node has failed. ask: a person must look. mend: repair in place. reconverge: ask for a traversal.
  */
 export type ResourceAction =
   | "create"
@@ -92,7 +116,9 @@ export type ResourceAction =
   | "retryLater"
   | "wait"
   | "fail"
-  | "ask";
+  | "ask"
+  | "mend"
+  | "reconverge";
 
 const visitsOfBroken = {
   "visit.update": [
@@ -124,6 +150,7 @@ const handedOver = [
 const visitsOfMade = {
   "visit.update": [
     { guard: "needsReplacement", target: "replaced", actions: "replace" },
+    { guard: "isSpoiled", target: "replaced", actions: "replace" },
     { guard: "isInLine", target: "ready", actions: ["recordInLine", "pass"] },
     { target: "updating", actions: ["countCall", "soil", "update"] },
   ],
@@ -131,6 +158,45 @@ const visitsOfMade = {
     { guard: "isStillWanted", actions: "pass" },
     { guard: "isRetained", target: "deleted", actions: "forget" },
     { target: "deleting", actions: ["countCall", "doom", "delete"] },
+  ],
+} as const;
+
+const visitsOfDrifted = {
+  "visit.update": [
+    { guard: "needsReplacement", target: "replaced", actions: "replace" },
+    { guard: "leavesDrift", actions: "pass" },
+    { guard: "isSpoiled", target: "replaced", actions: "replace" },
+    { target: "updating", actions: ["countCall", "soil", "update"] },
+  ],
+  "visit.cleanup": visitsOfMade["visit.cleanup"],
+} as const;
+
+const sightings = {
+  observed: [
+    { guard: "isUnreadable", actions: "recordSeen" },
+    { guard: "isSeenInLine", target: "ready", actions: "recordSound" },
+    { guard: "isContested", target: "contested", actions: ["recordSeen", "recordSpoiled"] },
+    {
+      guard: "isMissingToMend",
+      target: "missing",
+      actions: ["recordSeen", "recordSpoiled", "reconverge"],
+    },
+    { guard: "isMissing", target: "missing", actions: ["recordSeen", "recordSpoiled"] },
+    {
+      guard: "isToReplace",
+      target: "drifted",
+      actions: ["recordSeen", "recordSpoiled", "reconverge"],
+    },
+    { guard: "isToMend", target: "drifted", actions: ["recordSeen", "recordSpoiled", "mend"] },
+    { target: "drifted", actions: ["recordSeen", "recordSpoiled"] },
+  ],
+} as const;
+
+/** What was known stays known while it cannot be read. */
+const firstSightings = {
+  observed: [
+    { guard: "isUnreadable", target: "unreadable", actions: "recordSeen" },
+    ...sightings.observed.slice(1),
   ],
 } as const;
 
@@ -145,6 +211,34 @@ export const resourceMachine = setup({
       event.type === "absent" && event.call === context.call && event.late,
     needsReplacement: ({ event }) => event.type === "visit.update" && event.fit === "replace",
     isInLine: ({ context, event }) => event.type === "visit.update" && event.fit === "same" && !context.dirty,
+    isSpoiled: ({ context }) => context.spoiled,
+    leavesDrift: ({ context, event }) =>
+      event.type === "visit.update" && event.repair === false && event.fit === "same" && !context.doomed,
+    isUnreadable: ({ event }) => event.type === "observed" && event.finding === "unreadable",
+    isSeenInLine: ({ event }) => event.type === "observed" && event.finding === "inLine",
+    isContested: ({ event }) => event.type === "observed" && event.finding === "contested",
+    isMissingToMend: ({ event }) => event.type === "observed" && event.finding === "missing" && event.repair,
+    isMissing: ({ event }) => event.type === "observed" && event.finding === "missing",
+    /** Its update failed because it was not there: only a certain thing can be missing. */
+    isLostToMend: ({ context, event }) =>
+      event.type === "observed" &&
+      event.finding === "missing" &&
+      event.repair &&
+      context.physical &&
+      !context.unsure &&
+      !context.doomed,
+    isLost: ({ context, event }) =>
+      event.type === "observed" &&
+      event.finding === "missing" &&
+      context.physical &&
+      !context.unsure &&
+      !context.doomed,
+    isToReplace: ({ event }) =>
+      event.type === "observed" && event.finding === "drifted" && event.replace && event.repair,
+    isToMend: ({ event }) => event.type === "observed" && event.finding === "drifted" && event.repair,
+    isRepair: ({ context, event }) => context.repairing && "call" in event && event.call === context.call,
+    isLateRepair: ({ context, event }) =>
+      context.repairing && event.type === "resume" && (event.late || event.cleanup),
     isDoomed: ({ context }) => context.doomed,
     isStillWanted: ({ event }) => event.type === "visit.cleanup" && event.wanted,
     isRetained: ({ event }) => event.type === "visit.cleanup" && event.retain,
@@ -175,7 +269,7 @@ export const resourceMachine = setup({
     soil: assign({ dirty: true }),
     doom: assign({ doomed: true }),
     recordMade: assign({ physical: true, unsure: false, dirty: false, failures: 0, reason: "" }),
-    recordClean: assign({ dirty: false, failures: 0, reason: "" }),
+    recordClean: assign({ dirty: false, spoiled: false, repairing: false, failures: 0, reason: "" }),
     recordInLine: assign({ reason: "" }),
     recordGone: assign({ physical: false, unsure: false, dirty: false, failures: 0, reason: "" }),
     recordNotThere: assign({ physical: false, unsure: false }),
@@ -196,6 +290,21 @@ export const resourceMachine = setup({
     recordRejection: assign(({ event }: { event: ResourceEvent }) =>
       event.type === "rejected" ? { reason: event.reason } : {},
     ),
+    recordSound: assign({ dirty: false, spoiled: false, failures: 0, reason: "" }),
+    recordSeen: assign(({ event }: { event: ResourceEvent }) =>
+      event.type === "observed" ? { reason: event.reason } : {},
+    ),
+    recordSpoiled: assign({
+      spoiled: ({ event }) => event.type === "observed" && (event.replace || event.finding === "missing"),
+    }),
+    beginRepair: assign({ repairing: true }),
+    endRepair: assign({ repairing: false }),
+    /** However often a repair fails, it is for the next look to try again. */
+    recordRepairFailure: assign({
+      repairing: false,
+      failures: ({ context }) => context.failures + 1,
+      reason: ({ context, event }) => (event.type === "failed" ? event.reason : context.reason),
+    }),
     forgetReason: assign({ reason: "" }),
     endRetries: assign({ failures: 0 }),
     create: () => {},
@@ -210,6 +319,8 @@ export const resourceMachine = setup({
     wait: () => {},
     fail: () => {},
     ask: () => {},
+    mend: () => {},
+    reconverge: () => {},
   },
 }).createMachine({
   id: "resource",
@@ -222,6 +333,8 @@ export const resourceMachine = setup({
     unsureBefore: false,
     dirty: false,
     doomed: false,
+    spoiled: false,
+    repairing: false,
     reason: "",
   },
   on: {
@@ -304,16 +417,34 @@ export const resourceMachine = setup({
         handedOver,
       },
     },
-    ready: { on: visitsOfMade },
+    ready: { on: { ...visitsOfMade, ...firstSightings } },
+    drifted: {
+      on: {
+        ...visitsOfDrifted,
+        ...sightings,
+        repair: { target: "updating", actions: ["countCall", "soil", "beginRepair", "update"] },
+      },
+    },
+    missing: { on: { ...visitsOfDrifted, ...sightings } },
+    contested: { on: { ...visitsOfDrifted, ...sightings } },
+    unreadable: { on: { ...visitsOfMade, ...sightings } },
     updating: {
       on: {
         updated: { guard: "isThisCall", target: "ready", actions: ["recordClean", "again"] },
-        notCalled: { guard: "isThisCall", target: "ready", actions: "again" },
+        notCalled: [
+          { guard: "isRepair", target: "drifted", actions: ["endRepair", "again"] },
+          { guard: "isThisCall", target: "ready", actions: "again" },
+        ],
         failed: [
+          { guard: "isRepair", target: "drifted", actions: ["recordRepairFailure", "again"] },
           { guard: "isRetryable", target: "retrying", actions: ["recordFailure", "retryLater"] },
           { guard: "isThisCall", target: "failed", actions: ["recordFailure", "endRetries", "fail"] },
         ],
-        resume: [{ guard: "isLateOrCleanup", target: "ready", actions: "again" }, { actions: "wait" }],
+        resume: [
+          { guard: "isLateRepair", target: "drifted", actions: ["endRepair", "again"] },
+          { guard: "isLateOrCleanup", target: "ready", actions: "again" },
+          { actions: "wait" },
+        ],
       },
     },
     replaced: { on: visitsOfMade },
@@ -324,7 +455,20 @@ export const resourceMachine = setup({
         resume: { guard: "isDoomed", target: "deleting", actions: ["countCall", "delete"] },
       },
     },
-    failed: { on: { ...visitsOfBroken, handedOver } },
+    failed: {
+      on: {
+        ...visitsOfBroken,
+        handedOver,
+        observed: [
+          {
+            guard: "isLostToMend",
+            target: "missing",
+            actions: ["recordSeen", "recordSpoiled", "reconverge"],
+          },
+          { guard: "isLost", target: "missing", actions: ["recordSeen", "recordSpoiled"] },
+        ],
+      },
+    },
     deleting: {
       on: {
         removed: { guard: "isThisCall", target: "deleted", actions: ["recordGone", "pass"] },

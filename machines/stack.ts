@@ -10,7 +10,7 @@ import { assign, setup } from "xstate";
 
 export const stackMachineVersion = 1;
 
-export type StackAction = "create" | "update" | "rollback" | "delete" | "observe";
+export type StackAction = "create" | "update" | "rollback" | "delete" | "replace" | "observe";
 
 export interface StackContext {
   traversal: number;

@@ -6,8 +6,21 @@ export { describeProblem, type ErrorCode, HomeostatError, InvalidError, type Pro
 export type { Json, JsonObject } from "./json.js";
 export { type BuiltinOptions, builtinTypes } from "./providers/builtin.js";
 export {
+  type DockerEvent,
+  dockerEvent,
+  type EventBridgeEvent,
+  eventBridgeEvent,
+  type KubernetesEvent,
+  kubernetesWatchEvent,
+  type OpenstackNotification,
+  openstackNotification,
+} from "./providers/event-formats.js";
+export {
   type CallContext,
   defineResource,
+  type ForeignEvent,
+  type ListContext,
+  type Marked,
   type Operation,
   ProviderError,
   type Reading,

@@ -27,6 +27,24 @@ export interface Limits {
   chunkNodes: number;
   /** How long an aborted call gets to end before it is left to its deadline. */
   abortGraceMs: number;
+  /** When a thing is looked at for the first time after it was made. */
+  firstLookMs: number;
+  /** First pause before a failed goal is tried again, and the longest one. */
+  retryMs: number;
+  retryMaxMs: number;
+  /** When a look that came while something was under way is repeated. */
+  lookAgainMs: number;
+  /** Looks of one process at once, as the schedule says, and as many that events ask for. */
+  looksAtOnce: number;
+  /** A source of events that says nothing for so long counts as quiet. */
+  quietMs: number;
+  /** How many times longer the pauses between looks are while a source's events flow. */
+  relaxation: number;
+  /** When the first slow sweep after a start is done, and the pause from one to the next. */
+  firstSlowSweepMs: number;
+  slowSweepMs: number;
+  /** Orphans of one type that are removed in a minute. */
+  orphansPerMinute: number;
 }
 
 export const defaultLimits: Limits = {
@@ -45,4 +63,19 @@ export const defaultLimits: Limits = {
   windowNodes: 256,
   chunkNodes: 100,
   abortGraceMs: 5_000,
+  firstLookMs: 5_000,
+  retryMs: 30_000,
+  retryMaxMs: 900_000,
+  lookAgainMs: 1_000,
+  looksAtOnce: 128,
+  quietMs: 15_000,
+  relaxation: 10,
+  firstSlowSweepMs: 180_000,
+  slowSweepMs: 3_600_000,
+  orphansPerMinute: 20,
 };
+
+/** How long a goal that failed rests before it is tried again; `retries`: how often it was, as stored. */
+export function restMs({ retryMs, retryMaxMs }: Limits, retries: string | undefined): number {
+  return Math.min(retryMs * 2 ** Number(retries ?? 0), retryMaxMs);
+}

@@ -122,6 +122,11 @@ class DurableMachine<State extends string, Context extends object, Event, Action
   }
 }
 
+/** Version 1 knew nothing of observation. */
+function withoutSightings({ s, c }: Stored): Stored {
+  return { v: 2, s, c: { ...c, spoiled: false, repairing: false } };
+}
+
 export const resourceActor = new DurableMachine<
   ResourceState,
   ResourceContext,
@@ -130,7 +135,7 @@ export const resourceActor = new DurableMachine<
 >(
   resourceMachine,
   resourceMachineVersion,
-  [],
+  [withoutSightings],
   [
     "create",
     "update",
@@ -144,6 +149,8 @@ export const resourceActor = new DurableMachine<
     "wait",
     "fail",
     "ask",
+    "mend",
+    "reconverge",
   ],
 );
 

@@ -19,6 +19,19 @@ const descriptions: Record<Verb, string> = {
   cancel: "Stops going towards the current goal; what runs may end.",
   list: "Lists stacks by name.",
   show: "Shows one stack with its resources and outputs.",
+  observe: "Has the things of a stack looked at now, and tells what was seen.",
+  replace:
+    "Sets the goal that a resource is another thing, and that what depends on it follows; all else stays.",
+  pause: "Nothing of a stack is repaired or tried again by itself; looks go on, and so do goals of people.",
+  resume: "Ends a pause; what is not in line is looked at at once.",
+  incidents: "Lists the incidents that wait for an answer: many things of a stack that went missing at once.",
+  approve: "Answers an incident: what is missing is made again.",
+  dismiss: "Answers an incident: what is missing is left so, until it is there again or a goal makes it.",
+  policy: "Shows what holds for the observation of a stack; with a document, changes it without a traversal.",
+  watched: "Lists what there is to watch, for observers elsewhere. A page reads the indexes of all stacks.",
+  drift: "Shows property by property what is desired, what was applied last and what was observed.",
+  why: "Says why a stack or a resource is not at its goal: what it waits for, what was tried, what comes next.",
+  orphans: "Lists things that no record knows, and has some of them removed.",
 };
 
 export const verbs = Object.keys(requests) as Verb[];

@@ -12,13 +12,17 @@ import type { ProviderLog } from "../providers/provider.js";
 import { randomId } from "../random-id.js";
 import { version } from "../version.js";
 import { describeApi, describeFailure, verbs } from "./describe.js";
+import type { Observation } from "./observation.js";
 import { type failure, type ParsedRequest, type Reply, requests, type Verb } from "./schemas.js";
 import type { Stacks } from "./stacks.js";
+import type { Views } from "./views.js";
 
 export interface ApiServiceOptions {
   connection: NatsConnection;
   subjects: Subjects;
   stacks: Stacks;
+  observation: Observation;
+  views: Views;
   bodies: Bodies;
   /** Of this process; they are in the service's stats. */
   figures(): object;
@@ -49,7 +53,7 @@ export class ApiService {
 
   constructor(options: ApiServiceOptions) {
     this.#options = options;
-    const { stacks } = options;
+    const { stacks, observation, views } = options;
     this.#handlers = {
       create: async (request) => this.#begin(await stacks.create(request)),
       update: async (request) => this.#begin(await stacks.update(request)),
@@ -58,6 +62,18 @@ export class ApiService {
       cancel: async (request) => this.#begin(await stacks.cancel(request)),
       list: (request) => stacks.list(request),
       show: (request) => stacks.show(request),
+      observe: (request) => observation.observe(request),
+      replace: async (request) => this.#begin(await stacks.replace(request)),
+      pause: (request) => observation.pause(request),
+      resume: (request) => observation.resume(request),
+      incidents: (request) => observation.incidents(request),
+      approve: (request) => observation.answer(request, "approved"),
+      dismiss: (request) => observation.answer(request, "dismissed"),
+      policy: (request) => observation.policy(request),
+      watched: (request) => observation.watched(request),
+      drift: (request) => views.drift(request),
+      why: (request) => views.why(request),
+      orphans: (request) => stacks.orphans(request),
     };
   }
 
@@ -92,6 +108,7 @@ export class ApiService {
     await this.#service?.stop();
     await Promise.all(this.#requests);
     await Promise.all(this.#begins);
+    await this.#options.observation.hinted();
   }
 
   abandon(): void {

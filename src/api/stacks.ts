@@ -12,11 +12,21 @@ import type { IndexEntry, ResourceRecord } from "../store/store.js";
 import { checkAgainstTypes, parameterValues, parseTemplate, resolveOutputs } from "../template/template.js";
 import type { ParameterValues, TemplateSource } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
-import { type GoalOptions, type GoalRequest, notFound, setGoal, UnbornStack } from "../traversal/goal.js";
+import {
+  type GoalOptions,
+  type GoalPurpose,
+  type GoalRequest,
+  notFound,
+  readOptions,
+  setGoal,
+  UnbornStack,
+} from "../traversal/goal.js";
 import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
 import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
+import { findStack, newestByName, unknownResource } from "./find-stack.js";
+import { answerOrphans } from "./orphans.js";
 import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js";
 
 /** How long a name whose stack does not exist yet is left to whoever claimed it. */
@@ -70,7 +80,7 @@ export class Stacks {
   }
 
   async update(request: ParsedRequest<"update">): Promise<Reply<"update">> {
-    const { name, stack, record } = await this.#find(request.name);
+    const { name, stack, record } = await findStack(this.#engine, request.name);
     const previous = await readGoal(this.#engine, stack, record.base ?? emptyGoal);
     const source = request.template ?? previous?.source;
     if (source === undefined) throw notFound(name);
@@ -80,23 +90,64 @@ export class Stacks {
   }
 
   async delete(request: ParsedRequest<"delete">): Promise<Reply<"delete">> {
-    const { name, stack } = await this.#find(request.name);
+    const { name, stack } = await findStack(this.#engine, request.name);
     return this.#set({ ...this.#common(request, name, stack), kind: "delete" });
   }
 
   async rollback(request: ParsedRequest<"rollback">): Promise<Reply<"rollback">> {
-    const { name, stack } = await this.#find(request.name);
+    const { name, stack } = await findStack(this.#engine, request.name);
     return this.#set({ ...this.#common(request, name, stack), kind: "rollback" });
   }
 
   async cancel(request: ParsedRequest<"cancel">): Promise<Reply<"cancel">> {
-    const { name, stack, record } = await this.#find(request.name);
+    const { name, stack, record } = await findStack(this.#engine, request.name);
     const common = this.#common(request, name, stack);
     if (!request.rollback) return this.#set({ ...common, kind: "cancel" });
     if (record.status !== "CONVERGING" && record.status !== "IN_SERVICE") {
       return { stack, name, traversal: Number(record.traversal), begun: false };
     }
     return this.#set({ ...common, kind: "rollback" });
+  }
+
+  /** What a goal under way has left to do is done too: the new one goes to the same goal. */
+  async replace(request: ParsedRequest<"replace">): Promise<Reply<"replace">> {
+    const id = request.request ?? this.#engine.random.id();
+    for (;;) {
+      const { name, stack, record } = await findStack(this.#engine, request.name);
+      const answered = await this.#engine.store.answered(stack, id);
+      if (answered !== undefined) return { stack, name, traversal: answered, begun: false };
+      if (record.action === "delete")
+        throw new HomeostatError("conflict", `the goal of stack ${name} is that nothing is left of it`);
+      const things = await this.#things(stack, name, record, request.resource);
+      const goal = {
+        ...this.#common({ ...request, request: id }, name, stack),
+        expected: request.expected ?? Number(record.traversal),
+        kind: "replace" as const,
+        purpose: purposeBeside(record, things),
+      };
+      const left = record.unsettled === "" ? {} : optionsLeft(record);
+      try {
+        return await this.#set({ ...goal, options: { ...left, ...goal.options } });
+      } catch (error) {
+        // Another goal came between: what is to be replaced is looked up anew.
+        const raced = error instanceof HomeostatError && error.code === "conflict";
+        if (!raced || request.expected !== undefined) throw error;
+      }
+    }
+  }
+
+  /** All incarnations of a name that there are. @throws HomeostatError `not_found` or `invalid` */
+  async #things(stack: string, name: string, record: ResourceRecord, resource: string): Promise<string[]> {
+    const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
+    const known = goal === undefined ? [] : [...templateOf(goal).resources.keys()];
+    if (!known.includes(resource)) throw unknownResource(name, resource, known);
+    const entries = [...(await this.#engine.store.index(stack))];
+    const things = entries.filter(([, entry]) => entry.name === resource && entry.physical === true);
+    if (things.length > 0) return things.map(([id]) => id);
+    throw new HomeostatError(
+      "invalid",
+      `there is no thing of ${resource} in stack ${name} yet, so there is nothing to replace`,
+    );
   }
 
   async list({ offset, limit }: ParsedRequest<"list">): Promise<Reply<"list">> {
@@ -119,16 +170,20 @@ export class Stacks {
   }
 
   #view(stack: string, record: ResourceRecord): StackView {
-    return readStored(this.#engine.store.keys.stack(stack), () => viewOf(stack, record));
+    return stackView(this.#engine, stack, record);
   }
 
   async show(request: ParsedRequest<"show">): Promise<Reply<"show">> {
-    const { stack, record } = await this.#find(request.name);
+    const { stack, record } = await findStack(this.#engine, request.name);
     const view = this.#view(stack, record);
     if (!request.resources) return { stack: view, resources: [], outputs: {} };
     const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
     const resources = await this.#resources(stack, record, goal);
     return { stack: view, resources, outputs: await this.#outputs(stack, record, goal, resources) };
+  }
+
+  orphans(request: ParsedRequest<"orphans">): Promise<Reply<"orphans">> {
+    return answerOrphans(this.#engine, request);
   }
 
   #common(
@@ -185,15 +240,6 @@ export class Stacks {
       }
       if (await store.void(other)) await store.moveName(name, other, "");
     }
-  }
-
-  /** By name or id. @throws HomeostatError `not_found` */
-  async #find(nameOrId: string): Promise<{ stack: string; name: string; record: ResourceRecord }> {
-    const { store } = this.#engine;
-    const stack = (await store.stackOfName(nameOrId)) ?? nameOrId;
-    const record = await store.stack(stack);
-    if (record === undefined) throw notFound(nameOrId);
-    return { stack, name: record.name ?? nameOrId, record };
   }
 
   async #resources(
@@ -311,6 +357,10 @@ export class Stacks {
   }
 }
 
+export function stackView({ store }: Engine, stack: string, record: ResourceRecord): StackView {
+  return readStored(store.keys.stack(stack), () => viewOf(stack, record));
+}
+
 function stackId(name: string, request: string, attempt: number): string {
   return createHash("sha256").update(`${name}\n${request}\n${attempt}`).digest("hex").slice(0, 20);
 }
@@ -322,6 +372,22 @@ function goalOptions(options: ParsedRequest<"create">["options"]): GoalOptions {
   };
 }
 
+/** Earlier replacements that have not come to an end are still wanted, and so is all that the goal under way was for. */
+function purposeBeside(record: ResourceRecord, things: readonly string[]): GoalPurpose {
+  const before = readOptions(record);
+  const left = record.status === "COMPLETE" ? [] : (before.replace ?? []);
+  const mends = record.action === "replace" ? before.mend === true : record.action !== "observe";
+  return {
+    replace: [...new Set([...left, ...things])],
+    ...(record.unsettled !== "" && mends ? { mend: true } : {}),
+  };
+}
+
+function optionsLeft(record: ResourceRecord): GoalOptions {
+  const { replace: _, mend: __, ...options } = readOptions(record);
+  return options;
+}
+
 function viewOf(id: string, record: ResourceRecord): StackView {
   const { state, context } = stackActor.read(record.snapshot ?? "");
   return {
@@ -329,7 +395,10 @@ function viewOf(id: string, record: ResourceRecord): StackView {
     name: record.name ?? "",
     status: statusOfState[state] ?? "CONVERGING",
     action: context.action,
-    reason: context.reason || (record.why ?? "").replaceAll("\n", "; "),
+    // What made the observer begin is over when all is well again.
+    reason:
+      (state === "complete" && context.action === "observe" ? "" : context.reason) ||
+      (record.why ?? "").replaceAll("\n", "; "),
     traversal: Number(record.traversal),
     updatesLeft: Number(record.updatesLeft),
     cleanupsLeft: Number(record.cleanupsLeft),
@@ -342,13 +411,4 @@ function unreadable(id: string, name: string, reason: string): StackView {
   const never = new Date(0).toISOString();
   const unknown = { traversal: 0, updatesLeft: 0, cleanupsLeft: 0, createdAt: never, updatedAt: never };
   return { id, name, status: "FAILED", action: "observe", reason, ...unknown };
-}
-
-function newestByName(index: ReadonlyMap<string, IndexEntry>): Map<string, string> {
-  const newest = new Map<string, string>();
-  for (const [id, entry] of index) {
-    const other = index.get(newest.get(entry.name) ?? "");
-    if (other === undefined || other.sequence < entry.sequence) newest.set(entry.name, id);
-  }
-  return newest;
 }

@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join, relative, resolve } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -16,6 +17,7 @@ const parent = join(root, ".homeostat/demo");
 const stack = "hello";
 const interrupted = 130;
 const failed = 3;
+const patienceMs = 30_000;
 
 const color = process.stdout.isTTY && !process.env.NO_COLOR;
 const bold = (text) => (color ? `\x1b[1m${text}\x1b[22m` : text);
@@ -76,6 +78,21 @@ async function story(folder) {
   await homeostat(folder, 0, "rollback", stack);
   await check("the server shows the page again", async () => (await get(otherPort)).includes("Hello again"));
 
+  tell(
+    "While somebody observes, what is changed by hand comes back. The page is edited, then the server is killed:",
+  );
+  await observed(folder, async () => {
+    console.log(dim("$ echo Hacked > site/index.html"));
+    fs.writeFileSync(home("index.html"), "Hacked\n");
+    await eventually("the page is back", async () => read(home("index.html")).includes("Hello again"));
+    const pid = await pidOf(folder);
+    console.log(dim(`$ kill -9 ${pid}`));
+    process.kill(pid, "SIGKILL");
+    await eventually("another server shows the page", async () => {
+      return (await answers(otherPort)) && (await pidOf(folder)) !== pid;
+    });
+  });
+
   tell("And away with all of it.");
   await homeostat(folder, 0, "delete", stack);
   await check("the files are gone", async () => !fs.existsSync(join(folder, "site")));
@@ -89,6 +106,41 @@ function tell(text) {
 async function check(what, holds) {
   if (!(await holds())) throw new Error(`it should be that ${what}`);
   console.log(green(`✓ ${what}`));
+}
+
+async function eventually(what, holds) {
+  const end = Date.now() + patienceMs;
+  while (!(await holds())) {
+    if (wasInterrupted) throw new Interrupted();
+    if (Date.now() > end) throw new Error(`it should be that ${what}, ${patienceMs / 1000} s later`);
+    await sleep(200);
+  }
+  console.log(green(`✓ ${what}`));
+}
+
+/** With an engine that stays, and tells what happens. */
+async function observed(folder, work) {
+  console.log(dim("$ homeostat dev &"));
+  const dev = spawn(process.execPath, [main, "dev"], {
+    cwd: folder,
+    env: withoutConfiguration(process.env),
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise((done) => dev.once("close", done));
+  const ready = new Promise((done, reject) => {
+    createInterface({ input: dev.stdout }).on("line", (line) => {
+      if (/^\d\d:/.test(line)) console.log(line);
+      else if (line.startsWith("In another terminal")) done();
+    });
+    ended.then(() => reject(new Error("homeostat dev ended")));
+  });
+  try {
+    await ready;
+    await work();
+  } finally {
+    dev.kill("SIGINT");
+    await ended;
+  }
 }
 
 /** Runs a command as a person would, and shows it. */

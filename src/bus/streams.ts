@@ -23,8 +23,14 @@ export interface StreamLimits {
   eventMaxBytes: number;
   /** Within it, a second copy of an event is dropped. */
   eventDuplicateMs: number;
+  /** How long what was observed waits for an observer. */
   observedMaxAgeMs: number;
+  /** What is dropped first is the oldest; the schedule of reads sees what it told of. */
   observedMaxBytes: number;
+  /** Within it, a message with the `Nats-Msg-Id` of another one is dropped: a publish that is tried again. */
+  observedDuplicateMs: number;
+  /** Unacknowledged messages about what was observed, all observers together. */
+  observedMaxAckPending: number;
   /** A notification that nobody took for so long is dropped; the timers ring again (R17). */
   convergeMaxAgeMs: number;
   /** How long a body that nobody removed is kept. */
@@ -43,7 +49,10 @@ export const defaultStreamLimits: StreamLimits = {
   eventMaxBytes: 128 * mebibyte,
   eventDuplicateMs: 120_000,
   observedMaxAgeMs: dayMs,
-  observedMaxBytes: 32 * mebibyte,
+  observedMaxBytes: 128 * mebibyte,
+  // Short, because a producer may give two changes of one thing the same id, and the server remembers every id.
+  observedDuplicateMs: 10_000,
+  observedMaxAckPending: 20_000,
   convergeMaxAgeMs: dayMs,
   bodyMaxAgeMs: 10 * 60_000,
   maxAckPending: 5_000,
@@ -94,10 +103,21 @@ export class Streams {
    */
   async ensurePool(pool: string): Promise<boolean> {
     const made = await this.ensure();
-    const manager = await this.#manager();
-    const stream = this.#subjects.convergeStream;
-    const consumer = ensureConsumer(manager, stream, this.#consumer(pool));
-    return (await this.#explaining(stream, consumer)) || made;
+    return (await this.#ensureConsumer(this.#subjects.convergeStream, this.#consumer(pool))) || made;
+  }
+
+  /**
+   * The streams, and what all observers share. Answers whether something was missing.
+   *
+   * @throws HomeostatError `unavailable`
+   */
+  async ensureObservers(): Promise<boolean> {
+    const made = await this.ensure();
+    return (await this.#ensureConsumer(this.#subjects.observedStream, this.#observers())) || made;
+  }
+
+  async #ensureConsumer(stream: string, config: Partial<ConsumerConfig>): Promise<boolean> {
+    return this.#explaining(stream, ensureConsumer(await this.#manager(), stream, config));
   }
 
   async #explaining<T>(stream: string | undefined, work: Promise<T>): Promise<T> {
@@ -146,12 +166,15 @@ export class Streams {
         ...this.#monitored({}),
       },
       {
-        ...this.#common("What event producers and observers saw in the real world."),
+        ...this.#common(
+          "What producers saw in the real world: hints to look. Deleting it costs time and nothing else.",
+        ),
         name: subjects.observedStream,
         subjects: [subjects.allObserved],
         retention: RetentionPolicy.Limits,
         max_age: nanos(limits.observedMaxAgeMs),
         max_bytes: limits.observedMaxBytes,
+        duplicate_window: nanos(limits.observedDuplicateMs),
         ...this.#monitored({}),
       },
     ];
@@ -167,11 +190,26 @@ export class Streams {
   }
 
   #consumer(pool: string): Partial<ConsumerConfig> {
-    const { maxAckPending } = this.#limits;
     return {
       durable_name: this.#subjects.consumer(pool),
       description: `Workers of the pool ${pool}.`,
       filter_subject: this.#subjects.convergeOf(pool),
+      ...this.#shared(this.#limits.maxAckPending),
+    };
+  }
+
+  #observers(): Partial<ConsumerConfig> {
+    return {
+      durable_name: this.#subjects.observers,
+      description: "All observers.",
+      filter_subject: this.#subjects.allObserved,
+      ...this.#shared(this.#limits.observedMaxAckPending),
+    };
+  }
+
+  /** Of those who take messages from each other until one acknowledges them. */
+  #shared(maxAckPending: number): Partial<ConsumerConfig> {
+    return {
       ack_policy: AckPolicy.Explicit,
       ack_wait: nanos(this.#ackWaitMs),
       max_deliver: -1,

@@ -63,6 +63,10 @@ export class Subjects {
   get observedStream() {
     return `${this.#streamPrefix}_OBSERVED`;
   }
+  /** Name of the consumer that all observers share. */
+  get observers() {
+    return "observers";
+  }
   /** Bucket for bodies that are larger than a message may be. */
   get bodyBucket() {
     return `${this.#streamPrefix}_BODIES`;
@@ -87,6 +91,11 @@ export class Subjects {
     return `${this.prefix}.observed.>`;
   }
 
+  /** What follows `PREFIX.observed.` in a subject of that kind. */
+  topicOf(observed: string) {
+    return observed.slice(this.allObserved.length - 1);
+  }
+
   convergeOf(pool: string) {
     return `${this.prefix}.converge.${encodeToken(pool)}.>`;
   }
@@ -102,9 +111,10 @@ export class Subjects {
     return `${this.prefix}.event.${encodeToken(stack)}.>`;
   }
 
-  /** Events of the stack itself have `_stack` as resource, which no name is encoded to. */
+  /** Events of the stack itself have `_stack` as resource, and those of no stack `_orphans`: no name is encoded to these. */
   event(event: { stack: string; resource?: string | undefined; what: string }) {
     const resource = event.resource === undefined ? "_stack" : encodeToken(event.resource);
-    return `${this.prefix}.event.${encodeToken(event.stack)}.${resource}.${encodeToken(event.what)}`;
+    const stack = event.stack === "" ? "_orphans" : encodeToken(event.stack);
+    return `${this.prefix}.event.${stack}.${resource}.${encodeToken(event.what)}`;
   }
 }

@@ -8,11 +8,12 @@ import type { ResourceTypes } from "../providers/provider.js";
 import { type Host, type HostOptions, startHost } from "../worker/host.js";
 import type { Endpoints } from "./endpoints.js";
 import type { Log } from "./log.js";
-import type { Settings } from "./settings.js";
+import { orphansOf, type Settings } from "./settings.js";
 
 export interface EngineOptions {
   roles?: NonNullable<HostOptions["roles"]>;
   pools?: string[];
+  orphans?: NonNullable<HostOptions["orphans"]>;
 }
 
 /** @throws HomeostatError */
@@ -20,7 +21,7 @@ export async function startHere(
   settings: Settings,
   endpoints: Endpoints,
   log: Log,
-  { roles, pools }: EngineOptions = {},
+  { roles, pools, orphans = orphansOf(undefined) }: EngineOptions = {},
 ): Promise<Host> {
   const { redisUrl, nats, key } = endpoints;
   if (redisUrl === undefined) {
@@ -36,6 +37,7 @@ export async function startHere(
     ...(key === undefined ? {} : { key }),
     ...(roles === undefined ? {} : { roles }),
     ...(pools === undefined ? {} : { pools }),
+    ...(orphans === undefined ? {} : { orphans }),
   });
 }
 

@@ -4,6 +4,7 @@ export const exitStatus = {
   internal: 1,
   usage: 2,
   failed: 3,
+  differs: 3,
   timedOut: 4,
   notFound: 5,
   conflict: 6,
@@ -15,7 +16,7 @@ export const exitStatusHelp = `Exit status:
   0    the goal was reached
   1    internal error
   2    wrong usage or an invalid template
-  3    the goal FAILED (also when it was rolled back after that)
+  3    the goal FAILED (also when it was rolled back after that); drift: something differs
   4    timed out
   5    not found
   6    conflict, or superseded by somebody else's newer goal

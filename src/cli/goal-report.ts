@@ -1,12 +1,13 @@
 /** What people and programs are told at the end of a goal. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { formatAge } from "../age.js";
 import type { Reply, ResourceView, StackView } from "../api/schemas.js";
 import { HomeostatError } from "../errors.js";
 import type { Context } from "./context.js";
 import { exitStatus } from "./exit-status.js";
 import type { WatchedGoal } from "./goal-watch.js";
 import { printable } from "./printable.js";
-import { formatAge } from "./progress.js";
+
 import type { PursuitEnd } from "./pursuit.js";
 import type { Session } from "./session.js";
 import { outputLines } from "./stack-view.js";

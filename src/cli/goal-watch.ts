@@ -2,13 +2,14 @@
  * What became of a goal, from the events of its stack and from looks at it. Pure: told what was seen and what time it is.
  *
  * 1. A goal of somebody else with a higher number ends the watch; the engine's own rollback of this goal does not.
- * 2. Events may be lost, doubled and out of order: a look at the stack decides alone when its event does not come.
+ * 2. A traversal of the observer's goes to the same goal: what becomes of it counts.
+ * 3. Events may be lost, doubled and out of order: a look at the stack decides alone when its event does not come.
  */
 import type { StackView } from "../api/schemas.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 
 export interface WatchedGoal {
-  kind: "up" | "delete" | "rollback" | "cancel";
+  kind: "up" | "delete" | "rollback" | "cancel" | "replace";
   traversal: number;
   rollbackOnFailure: boolean;
   timeoutMs: number | undefined;
@@ -96,6 +97,7 @@ export class GoalWatch {
     if (status === "cancelled") this.end = { tag: "cancelled", traversal };
     else if (isNext && status === "failed" && isOver) this.end = { tag: "timedOut", reason };
     else if (isOwnRollback) this.#follow(traversal, status, reason, { reason, timedOut: isOver });
+    else if (isNext && action === "observe") this.#follow(traversal, status, reason);
     else if (kind === "delete" && action === "delete") this.#follow(traversal, status, reason);
     else this.end = { tag: "superseded", action, traversal };
   }

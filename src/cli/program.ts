@@ -35,6 +35,10 @@ export function program(): Command {
     .showHelpAfterError("(homeostat --help tells more)");
   addGlobalOptions(homeostat);
   for (const add of [addUp, addDelete, addRollback, addCancel, addList, addShow, addEvents]) add(homeostat);
+  for (const add of [addObserve, addReplace, addPause, addResume, addIncidents]) add(homeostat);
+  for (const add of [addApprove, addDismiss, addPolicy, addWatched]) add(homeostat);
+  addOrphans(homeostat);
+  for (const add of [addDrift, addWhy, addWatch]) add(homeostat);
   for (const add of [addSimulate, addDev, addDaemon]) add(homeostat);
   return homeostat.addHelpText("after", `\n${examples(intro)}\n\n${exitStatusHelp}\n\n${jsonHelp}`);
 }
@@ -193,6 +197,268 @@ function addEvents(homeostat: Command): void {
     });
 }
 
+function addObserve(homeostat: Command): void {
+  const shown = [
+    ["homeostat observe hello", "look at all of it now, and mend what the policy says is to be mended"],
+    ["homeostat observe hello page --timeout 5s --json", ""],
+  ] as const;
+  homeostat
+    .command("observe")
+    .summary("look at reality now")
+    .description(
+      "Has the things of a stack looked at now, and says of each what was seen, and whether it was mended.",
+    )
+    .argument("<name>", "stack name or id")
+    .argument("[resource]", "only this one")
+    .option("--timeout <duration>", "how long to wait for that: 200ms, 30s, 10m (default: 1m)")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}
+
+With --json: {"stack","name","askedAt","resources","waiting","seen":[{"id","name","type","finding","paths","reason"}]}
+Exit status 0 means that all is in line or was repaired, 3 that something is not, 4 that not all was looked at in time.
+
+${exitStatusHelp}`,
+    )
+    .action(async (name: string, resource: string | undefined, options, command) => {
+      const { observe } = await import("./commands/observe.js");
+      await run(command, (context) => observe(context, name, resource, options));
+    });
+}
+
+function addReplace(homeostat: Command): void {
+  const replace = homeostat
+    .command("replace")
+    .summary("replace a resource; what depends on it follows")
+    .description(
+      "Makes another thing for the resource, has what depends on it follow, and removes the old one.",
+    )
+    .argument("<name>", "stack name or id")
+    .argument("<resource>", "name of the resource")
+    .option("--detach", "return once the goal is set; needs a daemon");
+  waitingCommand(replace, [["homeostat replace hello page", ""]]).action(
+    async (name: string, resource: string, options, command) => {
+      const { replace } = await import("./commands/goals.js");
+      await run(command, (context) => replace(context, name, resource, options));
+    },
+  );
+}
+
+function addPause(homeostat: Command): void {
+  const pause = homeostat
+    .command("pause")
+    .summary("repair nothing of a stack by itself")
+    .description(
+      "Nothing of the stack is repaired or tried again until resume. Looks go on; goals of people work.",
+    )
+    .option("--reason <text>", "for whoever asks");
+  attention(pause, '{"stack","name","paused"}').action(async (name: string, options, command) => {
+    const { pause } = await import("./commands/attention.js");
+    await run(command, (context) => pause(context, name, options));
+  });
+}
+
+function addResume(homeostat: Command): void {
+  const resume = homeostat
+    .command("resume")
+    .summary("end a pause")
+    .description("Ends a pause. What is not in line is looked at at once.");
+  attention(resume, '{"stack","name","paused"}').action(async (name: string, _options, command) => {
+    const { resume } = await import("./commands/attention.js");
+    await run(command, (context) => resume(context, name));
+  });
+}
+
+function addIncidents(homeostat: Command): void {
+  homeostat
+    .command("incidents")
+    .summary("list what waits for an answer")
+    .description("Lists the incidents that wait for an answer: many things of a stack went missing at once.")
+    .argument("[name]", "stack name or id")
+    .addHelpText(
+      "after",
+      `\nWith --json: {"incidents":[{"stack","name","id","since","missing","resources":["NAME"]}]}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string | undefined, _options, command) => {
+      const { incidents } = await import("./commands/attention.js");
+      await run(command, (context) => incidents(context, name));
+    });
+}
+
+function addApprove(homeostat: Command): void {
+  const approve = homeostat
+    .command("approve")
+    .summary("answer an incident: make again what is missing")
+    .description("Answers the open incident of a stack: what is missing is made again.");
+  addAnswer(approve, "approve");
+}
+
+function addDismiss(homeostat: Command): void {
+  const dismiss = homeostat
+    .command("dismiss")
+    .summary("answer an incident: leave missing what is")
+    .description("Answers the open incident of a stack: what is missing is left so until a goal makes it.");
+  addAnswer(dismiss, "dismiss");
+}
+
+function addAnswer(command: Command, verb: "approve" | "dismiss"): void {
+  attention(command, '{"stack","name","incident","resources"}')
+    .argument("[incident]", "id of the incident, to answer no other one")
+    .action(async (name: string, incident: string | undefined, _options, command) => {
+      const { answer } = await import("./commands/attention.js");
+      await run(command, (context) => answer(context, verb, name, incident));
+    });
+}
+
+function addPolicy(homeostat: Command): void {
+  const shown = [
+    ["homeostat policy hello", "what holds for each resource"],
+    ["homeostat policy hello -f policy.yaml", "set the run-time policy; it goes over the template's"],
+    ["homeostat policy hello --reset", "remove it"],
+  ] as const;
+  homeostat
+    .command("policy")
+    .summary("show or change what is done about drift")
+    .description(
+      "Shows the policies of a stack, or sets the run-time one. No goal is set, and it holds at once.",
+    )
+    .argument("<name>", "stack name or id")
+    .option("-f, --file <file>", "policy document, YAML or JSON; - reads it from stdin")
+    .option("--reset", "remove the run-time policy")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}\n\nWith --json: {"stack","name","template","runtime","effective":{"RESOURCE":{"policy","ignore","poll_ms",…}}}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string, options, command) => {
+      const { policy } = await import("./commands/policy.js");
+      await run(command, (context) => policy(context, name, options));
+    });
+}
+
+function addWatched(homeostat: Command): void {
+  homeostat
+    .command("watched")
+    .summary("list what there is to watch")
+    .description("Lists every thing of every stack with its type and physical id, for observers of your own.")
+    .option("--type <type>", "only of this type")
+    .option("--pool <name>", "only of this pool")
+    .addHelpText(
+      "after",
+      `\nWith --json: one thing per line, {"type","physical_id","pool","stack","stack_name","resource","name"}\n\n${exitStatusHelp}`,
+    )
+    .action(async (options, command) => {
+      const { watched } = await import("./commands/watched.js");
+      await run(command, (context) => watched(context, options));
+    });
+}
+
+/** A command that says something of a stack and is done. */
+function attention(command: Command, shape: string): Command {
+  return command
+    .argument("<name>", "stack name or id")
+    .addHelpText("after", `\nWith --json: ${shape}\n\n${exitStatusHelp}`);
+}
+
+function addOrphans(homeostat: Command): void {
+  const shown = [
+    ["homeostat orphans", "what there is"],
+    ["homeostat orphans --remove 4f0c1d2e3a5b", "have it removed"],
+  ] as const;
+  const shape = `{"orphans":[{"id","type","physicalId","stack","stackName","resource","token","ours","why","certain","decided","failure","firstSeen","lastSeen"}],"held":["TYPE"]}`;
+  homeostat
+    .command("orphans")
+    .summary("show things that no stack knows of, and have them removed")
+    .description("Lists things that carry the marks of a stack and that no record knows.")
+    .option("--remove <id...>", "have these removed by a daemon that observes")
+    .addHelpText("after", `\n${examples(shown)}\n\nWith --json:\n  ${shape}\n\n${exitStatusHelp}`)
+    .action(async (options, command) => {
+      const { orphans } = await import("./commands/orphans.js");
+      await run(command, (context) => orphans(context, options));
+    });
+}
+
+function addDrift(homeostat: Command): void {
+  const shown = [
+    ["homeostat drift", "what is not in line, of all stacks"],
+    ["homeostat drift hello", "what differs in the stack hello; its exit status is for scripts"],
+    ["homeostat drift hello web --all", "all properties of one resource"],
+  ] as const;
+  homeostat
+    .command("drift")
+    .summary("show how reality differs from what is desired")
+    .description(
+      "Shows property by property what is desired, what was applied last and what was observed, with their ages.",
+    )
+    .argument("[name]", "stack name or id")
+    .argument("[resource]", "only this resource")
+    .option("--all", "also what does not differ")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}
+
+Exit status: 0 when nothing differs, 3 when something does; the others as with every command.
+Nothing is looked at for it: it tells what the last looks have found. Without a name it tells of the resources whose state
+is not ready; with one also of those that wait for the goal.
+
+With --json: {"now","differs","resources":[{"stackName","resource","state","differs","desiredAt","appliedAt","observedAt",
+   "properties":[{"path","desired","applied","observed","differs","ignored"}],…}]}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string | undefined, resource: string | undefined, options, command) => {
+      const { drift } = await import("./commands/drift.js");
+      await run(command, (context) => drift(context, name, resource, options));
+    });
+}
+
+function addWhy(homeostat: Command): void {
+  const shown = [
+    ["homeostat why hello", "the stack, and every resource that is not at its goal"],
+    ["homeostat why hello web", "one resource, also when it is at its goal"],
+  ] as const;
+  homeostat
+    .command("why")
+    .summary("say why something is not at its goal")
+    .description(
+      "Says what a stack or a resource waits for and since when, what was tried and what came of it, what comes next.",
+    )
+    .argument("<name>", "stack name or id")
+    .argument("[resource]", "only this resource")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}
+
+With --json: {"stack":{…},"atGoal","text","waits":[{"kind","text","since","until","on"}],"states","total","notAtGoal",
+   "resources":[{"name","state","since","reason","failures","lastCall","waits","text",…}]}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string, resource: string | undefined, _options, command) => {
+      const { why } = await import("./commands/why.js");
+      await run(command, (context) => why(context, name, resource));
+    });
+}
+
+function addWatch(homeostat: Command): void {
+  const shown = [
+    ["homeostat watch", "all stacks, until Ctrl-C"],
+    ["homeostat watch hello", "one stack, with its resources that are not at their goal"],
+    ["homeostat watch | tee log", "a line whenever something about a stack has changed"],
+  ] as const;
+  homeostat
+    .command("watch")
+    .summary("watch stacks live")
+    .description("Shows the stacks as they are, what moves, and what was seen to differ, until Ctrl-C.")
+    .argument("[name]", "stack name or id; the command ends when it is deleted")
+    .addHelpText(
+      "after",
+      `\n${examples(shown)}
+
+With --json: a document whenever something has changed, {"time","stack","name","status","action","traversal","ready","total",
+   "moving":{STATE: count},"seen":{STATE: count},"drifted","repaired","paused","incident","reason"}\n\n${exitStatusHelp}`,
+    )
+    .action(async (name: string | undefined, _options, command) => {
+      const { watch } = await import("./commands/watch.js");
+      await run(command, (context) => watch(context, name));
+    });
+}
+
 function addSimulate(homeostat: Command): void {
   homeostat
     .command("simulate")
@@ -242,6 +508,7 @@ function addDaemon(homeostat: Command): void {
     .summary("run the engine against servers of yours")
     .description("Runs the engine in the foreground. Logs are JSON lines on stderr.")
     .option("--pool <name>", "work for this pool (default: default); may be repeated", collect)
+    .option("--orphans <report|remove>", "what is done about things that no record knows (HOMEOSTAT_ORPHANS)")
     .addHelpText(
       "after",
       `\n${examples(shown)}

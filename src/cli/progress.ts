@@ -1,4 +1,5 @@
 /** What a stack looks like while it converges: kept from events and looks, drawn as a frame or told line by line. */
+import { formatAge, twoDigits } from "../age.js";
 import type { Reply, ResourceView, StackView } from "../api/schemas.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { oneLine, truncate, widthOf } from "./printable.js";
@@ -27,6 +28,10 @@ const linesAround = 3;
 const importance = [
   "failed",
   "uncertain",
+  "contested",
+  "missing",
+  "drifted",
+  "unreadable",
   "retrying",
   "creating",
   "updating",
@@ -48,8 +53,9 @@ export class Progress {
   }
 
   onEvent(event: LifecycleEvent, nowMs: number): void {
-    const { resource, resourceId = "", what, reason = "" } = event;
+    const { resource, resourceId = "", reason = "" } = event;
     if (resource === undefined) return;
+    const what = event.what === "repaired" ? "ready" : event.what;
     const known = this.#rows.get(resourceId);
     if (what === "deleted") this.#rows.delete(resourceId);
     else if (known !== undefined && known.state === what) known.reason = reason;
@@ -137,20 +143,6 @@ function rest(rows: readonly Row[], shown: readonly Row[]): string {
   return `… and ${rows.length - shown.length} more: ${parts.join(", ")}`;
 }
 
-/** `0.3s`, `12s`, `3m05s`, `2h10m`. */
-export function formatAge(ms: number): string {
-  if (ms < 10_000) return `${(Math.max(0, ms) / 1000).toFixed(1)}s`;
-  const seconds = Math.floor(ms / 1000);
-  if (seconds < 60) return `${seconds}s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes}m${two(seconds % 60)}s`;
-  return `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
-}
-
 export interface EventLineOptions {
   /** The stack's name before that of a resource. */
   withStack?: boolean;
@@ -158,12 +150,26 @@ export interface EventLineOptions {
   withStackReason?: boolean;
 }
 
+/** Of events that tell what became of a goal. */
+const statuses: ReadonlySet<string> = new Set([
+  "converging",
+  "in_service",
+  "complete",
+  "failed",
+  "cancelled",
+  "deleted",
+]);
+
 /** `12:00:01 web creating`; the stack itself shows its number. */
 export function eventLine(event: LifecycleEvent, colors: Colors, options: EventLineOptions = {}): string {
   const { withStack = false, withStackReason = true } = options;
   const { resource, stackName, what, action, traversal, reason } = event;
   const time = colors.dim(timeOfDay(event.time));
   const why = reason ? colors.dim(` (${oneLine(reason)})`) : "";
+  if (resource === undefined && !statuses.has(what)) {
+    // What happens to a stack between its goals.
+    return `${time} ${colors.bold(stackName)} ${statusColor(colors, what)(what)}${why}`;
+  }
   if (resource === undefined) {
     const goal = colors.dim(` (${action ?? "goal"} ${traversal})`);
     const status = statusColor(colors, what)(what.toUpperCase());
@@ -174,8 +180,8 @@ export function eventLine(event: LifecycleEvent, colors: Colors, options: EventL
 }
 
 /** In the person's own time zone. */
-function timeOfDay(time: string): string {
+export function timeOfDay(time: string): string {
   const date = new Date(time);
   if (Number.isNaN(date.getTime())) return time;
-  return [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(":");
 }

@@ -68,6 +68,16 @@ function remoteOf(options: GlobalOptions, env: NodeJS.ProcessEnv): Remote | unde
   );
 }
 
+/** Undefined: nobody said. @throws HomeostatError `invalid` */
+export function orphansOf(
+  option: string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): "report" | "remove" | undefined {
+  const said = option ?? (env.HOMEOSTAT_ORPHANS || undefined);
+  if (said === undefined || said === "report" || said === "remove") return said;
+  throw new HomeostatError("invalid", `orphans can be report or remove, not "${said}"`);
+}
+
 /** The message leaves out what follows the scheme: it may hold a password. */
 function checkRedisUrl(url: string): void {
   if (URL.canParse(url) && ["redis:", "rediss:"].includes(new URL(url).protocol)) return;

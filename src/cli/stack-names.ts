@@ -13,6 +13,8 @@ export async function suggesting<T>(session: Session, name: string, work: () => 
     if (!(error instanceof HomeostatError) || error.code !== "not_found") throw error;
     const { stacks } = await session.call("list", { limit: pageSize }).catch(() => ({ stacks: [] }));
     const names = stacks.map((stack) => stack.name);
+    // The stack is there: what was not found is something in it.
+    if (names.includes(name)) throw error;
     throw new HomeostatError("not_found", `${error.message}${new CloseNames().hint(name, names)}`, {
       cause: error,
     });

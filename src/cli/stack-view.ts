@@ -1,7 +1,8 @@
 /** A stack for people: header, resources, outputs. */
+import { formatAge } from "../age.js";
 import type { Reply, ResourceView, StackView } from "../api/schemas.js";
 import { oneLine, printable } from "./printable.js";
-import { formatAge } from "./progress.js";
+
 import { stateColor, statusColor } from "./state-colors.js";
 import { type Column, pairs, table } from "./table.js";
 import type { Colors } from "./terminal.js";
@@ -65,6 +66,6 @@ export function stackTable(stacks: readonly StackView[], colors: Colors, columns
   return table(stacks, shown, columns, colors.dim);
 }
 
-function ago(time: string): string {
+export function ago(time: string): string {
   return `${formatAge(Math.max(0, Date.now() - Date.parse(time)))} ago`;
 }

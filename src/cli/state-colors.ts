@@ -7,6 +7,7 @@ type Paint = (text: string) => string;
 export function stateColor(colors: Colors, state: string): Paint {
   switch (state) {
     case "ready":
+    case "repaired":
       return colors.green;
     case "creating":
     case "updating":
@@ -16,6 +17,7 @@ export function stateColor(colors: Colors, state: string): Paint {
     case "uncertain":
     case "drifted":
     case "missing":
+    case "unreadable":
       return colors.yellow;
     case "failed":
     case "contested":
@@ -30,12 +32,15 @@ export function statusColor(colors: Colors, status: string): Paint {
   switch (status.toUpperCase()) {
     case "COMPLETE":
     case "IN_SERVICE":
+    case "RESUMED":
       return colors.green;
     case "CONVERGING":
       return colors.cyan;
     case "FAILED":
+    case "INCIDENT":
       return colors.red;
     case "CANCELLED":
+    case "PAUSED":
       return colors.yellow;
     default:
       return colors.dim;

@@ -20,6 +20,15 @@ export async function readTemplate(file: string): Promise<TemplateSource> {
   return withFiles(file, await readTemplateFile(file), dirname(file));
 }
 
+/** YAML or JSON that is no template. @throws HomeostatError `invalid` */
+export async function readDocument(file: string): Promise<Json> {
+  const isInput = file === standardInput;
+  const text = isInput ? await readAll(process.stdin) : await readTemplateFile(file);
+  const { value, problems } = readText({ text, name: isInput ? "stdin" : file, files: {} });
+  if (problems.length > 0) throw new InvalidError(problems);
+  return value;
+}
+
 /** What the stack is called when nobody says. @throws HomeostatError `invalid` */
 export function nameFromFile(file: string): string {
   if (file === standardInput)

@@ -38,7 +38,14 @@ export interface PlannedNode {
   predecessors: string[];
   successors: string[];
   /** Update nodes: what to bring the resource to. */
-  goal?: { wanted: Wanted; dependencies: Dependency[]; alternates: string[]; isNew: boolean };
+  goal?: {
+    wanted: Wanted;
+    dependencies: Dependency[];
+    alternates: string[];
+    isNew: boolean;
+    repair?: false;
+    condemned?: string;
+  };
   /** Cleanup nodes: the update node that decides whether this incarnation stays. */
   standing?: string;
 }
@@ -58,13 +65,22 @@ export function cleanupNode(resource: string): string {
   return `k:${resource}`;
 }
 
+/** What else a traversal is for. */
+export interface Purpose {
+  /** It is the observer's: it leaves alone what was seen to differ unless a repair was wished for. */
+  observing: boolean;
+  /** Incarnations to be replaced whether they fit or not. */
+  condemned: ReadonlySet<string>;
+}
+
 /** `wanted` by name, in the template's order; `newId` makes ids for resources that do not exist yet. */
 export function planTraversal(
   wanted: ReadonlyMap<string, Wanted>,
   existing: ReadonlyMap<string, IndexEntry>,
   newId: () => string,
+  purpose: Purpose = { observing: false, condemned: new Set() },
 ): Plan {
-  const choices = choose(wanted, existing, newId);
+  const choices = choose(wanted, existing, newId, purpose);
   const updates = new Map<string, PlannedNode>();
   for (const [name, goal] of wanted) {
     const choice = choices.get(name);
@@ -84,6 +100,8 @@ export function planTraversal(
         ),
         alternates: choice.alternates,
         isNew: choice.isNew,
+        ...(purpose.observing && isLeftAlone(existing.get(choice.resource)) ? { repair: false } : {}),
+        ...(purpose.condemned.has(choice.resource) ? { condemned: choice.resource } : {}),
       },
     });
   }
@@ -112,6 +130,7 @@ function choose(
   wanted: ReadonlyMap<string, Wanted>,
   existing: ReadonlyMap<string, IndexEntry>,
   newId: () => string,
+  { observing, condemned }: Purpose,
 ): Map<string, Choice> {
   const byName = groupByName(existing);
   const choices = new Map<string, Choice>();
@@ -121,7 +140,7 @@ function choose(
     const dependencies = goal.bound.definition.dependencies.map((dependency) => choices.get(dependency));
     const inputs = dependencies.map((choice) => `${choice?.resource}@${choice?.output ?? ""}`).sort();
     const candidates = (byName.get(name) ?? []).filter((id) => isCandidate(existing.get(id)));
-    const rank = (id: string) => rankOf(existing.get(id), goal, inputs);
+    const rank = (id: string) => (condemned.has(id) ? lastRank : rankOf(existing.get(id), goal, inputs));
     const sequence = (id: string) => existing.get(id)?.sequence ?? 0;
     const [best, ...others] = candidates.sort((a, b) => rank(a) - rank(b) || sequence(b) - sequence(a));
     if (best === undefined) {
@@ -138,8 +157,8 @@ function choose(
     choices.set(name, {
       resource: best,
       isNew: false,
-      included: upstream || !isInLine(existing.get(best), goal, inputs),
-      alternates: others.filter((id) => existing.get(id)?.physical === true),
+      included: upstream || condemned.has(best) || !isInLine(existing.get(best), goal, inputs, observing),
+      alternates: others.filter((id) => existing.get(id)?.physical === true && !condemned.has(id)),
       output: existing.get(best)?.output,
     });
   }
@@ -153,19 +172,40 @@ function isCandidate(entry: IndexEntry | undefined): boolean {
   );
 }
 
-function isInLine(entry: IndexEntry | undefined, goal: Wanted, inputs: readonly string[]): boolean {
+/** The states of a thing that was ready, by what was seen of it since. */
+const seenStates: ReadonlySet<string> = new Set(["drifted", "missing", "contested", "unreadable"]);
+
+function isLeftAlone(entry: IndexEntry | undefined): boolean {
+  return entry !== undefined && seenStates.has(entry.state) && entry.wished !== true;
+}
+
+function isInLine(
+  entry: IndexEntry | undefined,
+  goal: Wanted,
+  inputs: readonly string[],
+  observing: boolean,
+): boolean {
+  const sound = entry?.state === "ready" && entry.dirty !== true;
   return (
-    entry?.state === "ready" &&
-    entry.dirty !== true &&
+    entry !== undefined &&
+    (sound || (observing && isLeftAlone(entry))) &&
     (entry.intent ?? "") === "" &&
     entry.definition === goal.definition &&
     sameList(entry.inputs ?? [], inputs)
   );
 }
 
+/** Of what is to be replaced: anything else that is there is better, also what has yet to be made. */
+const lastRank = 6;
+
 /** Lower is better: fits the goal, then healthy, then not made yet, then failed. */
 function rankOf(entry: IndexEntry | undefined, goal: Wanted, inputs: readonly string[]): number {
-  const healthy = entry?.state === "ready" || entry?.state === "replaced";
+  const healthy =
+    entry?.state === "ready" ||
+    entry?.state === "replaced" ||
+    entry?.state === "drifted" ||
+    entry?.state === "contested" ||
+    entry?.state === "unreadable";
   if (healthy && entry?.dirty !== true && entry?.definition === goal.definition) {
     return sameList(entry.inputs ?? [], inputs) ? 0 : 1;
   }

@@ -2,15 +2,15 @@
  * Elects one process for a task, by Redlock over a list of independent Redis nodes.
  *
  * It saves work and protects nothing: two leaders for a moment do no harm, because everything a leader does goes through
- * the fences in the Lua scripts. It reads the wall clock; nothing else does.
+ * the fences in the Lua scripts. Redlock reads the wall clock; nothing else does.
  */
-import { Redis } from "ioredis";
-import Redlock, { type Lock } from "redlock";
+import type { Lock } from "redlock";
 import { createActor, fromPromise } from "xstate";
 import { leadershipMachine } from "../../machines/leadership.js";
 import { messageOf } from "../errors.js";
 import type { ProviderLog } from "../providers/provider.js";
-import type { Clock } from "../traversal/engine.js";
+import type { Clock, Engine } from "../traversal/engine.js";
+import type { ElectionNodes } from "./election-nodes.js";
 
 export interface Leadership {
   /** Runs the task whenever this process leads; aborts its signal when it does not any more. */
@@ -21,53 +21,76 @@ export interface Leadership {
   abandon(): void;
 }
 
-/** A leader that died is followed within the sum of these. */
-const lockMs = 6_000;
-const patienceMs = 1_500;
-const extendMs = 1_500;
-const answerMs = 1_000;
+/** In ms. A leader that died is followed within the sum of the first two. */
+export interface LeadershipTimes {
+  lockMs: number;
+  /** The longest pause between two campaigns. */
+  patienceMs: number;
+  extendMs: number;
+}
 
-const shortenScript = `
-if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return 0
-`;
+export const defaultLeadershipTimes: LeadershipTimes = { lockMs: 6_000, patienceMs: 1_500, extendMs: 1_500 };
+
+/** How many campaign or lead at a time. */
+interface Seats {
+  /** Resolves when there is one; rejects when there will be none any more. */
+  take(): Promise<void>;
+  leave(): void;
+}
 
 export interface RedlockLeadershipOptions {
-  /** URLs of independent Redis nodes; most of them must answer. */
-  nodes: readonly string[];
+  nodes: ElectionNodes;
   /** Name of the lock. */
   key: string;
   clock: Clock;
+  random: Engine["random"];
   log: ProviderLog;
+  times?: LeadershipTimes;
+  /** Default: no limit. */
+  seats?: Seats;
 }
 
 export class RedlockLeadership implements Leadership {
   readonly #options: RedlockLeadershipOptions;
-  readonly #nodes: Redis[];
-  readonly #redlock: Redlock;
+  readonly #times: LeadershipTimes;
   readonly #stopping = new AbortController();
   #lock: Lock | undefined;
+  /** By the clock of this process. */
+  #heldUntilMs = 0;
+  /** Ends the reign, while there is one. */
+  #over: AbortController | undefined;
+  #abandoned = false;
   #busy: Promise<void> = Promise.resolve();
   #halt: () => void = () => {};
 
   constructor(options: RedlockLeadershipOptions) {
     this.#options = options;
-    this.#nodes = options.nodes.map(connectNode);
-    this.#redlock = new Redlock(this.#nodes, { retryCount: 0 });
+    this.#times = options.times ?? defaultLeadershipTimes;
   }
 
   lead(task: (signal: AbortSignal) => Promise<void>): void {
+    const { clock, random } = this.#options;
     const machine = leadershipMachine.provide({
       actors: {
         campaign: fromPromise(() => this.#keepBusy(this.#campaign())),
         reign: fromPromise(() => this.#keepBusy(this.#reign(task))),
       },
+      // Two that campaign at the same moment, and get half of the nodes each, do not do so again.
+      delays: { patience: ({ context }) => context.patienceMs * (0.5 + random.fraction() / 2) },
     });
-    const actor = createActor(machine, { input: { patienceMs } });
+    const { patienceMs } = this.#times;
+    const actor = createActor(machine, { input: { patienceMs }, clock: timersOf(clock) });
     this.#halt = () => {
       if (actor.getSnapshot().status === "active") actor.send({ type: "stop" });
     };
     actor.start();
+  }
+
+  /** Ends the task if it runs, leaves the lock to others, and campaigns again later. Resolves when the lock is free. */
+  async resign(): Promise<void> {
+    if (this.#over === undefined) return;
+    this.#over.abort();
+    await this.#busy;
   }
 
   async stop(): Promise<void> {
@@ -75,13 +98,12 @@ export class RedlockLeadership implements Leadership {
     this.#stopping.abort();
     await this.#busy.catch(() => {});
     await this.#release();
-    this.abandon();
   }
 
   abandon(): void {
+    this.#abandoned = true;
     this.#halt();
     this.#stopping.abort();
-    for (const node of this.#nodes) node.disconnect();
   }
 
   #keepBusy(work: Promise<void>): Promise<void> {
@@ -90,20 +112,24 @@ export class RedlockLeadership implements Leadership {
   }
 
   async #campaign(): Promise<void> {
-    await Promise.all(this.#nodes.map((node) => this.#shorten(node)));
-    this.#lock = await this.#redlock.acquire([this.#options.key], lockMs);
-  }
-
-  /** The end of a lock is a time of the node's clock: when that is set back, a dead leader would lead until then. */
-  async #shorten(node: Redis): Promise<void> {
-    await node.eval(shortenScript, 1, this.#options.key, lockMs).catch(() => {});
+    const { nodes, key, clock, seats } = this.#options;
+    await seats?.take();
+    try {
+      const beganMs = clock.monotonicMs();
+      this.#lock = await nodes.acquire(key, this.#times.lockMs);
+      this.#heldUntilMs = beganMs + this.#times.lockMs;
+    } catch (error) {
+      seats?.leave();
+      throw error;
+    }
   }
 
   async #reign(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const { log } = this.#options;
+    const { log, key, seats } = this.#options;
     const over = new AbortController();
+    this.#over = over;
     const signal = AbortSignal.any([over.signal, this.#stopping.signal]);
-    log.debug({ key: this.#options.key }, "elected");
+    log.debug({ key }, "elected");
     const work = task(signal).catch((error: unknown) =>
       log.warn({ error: messageOf(error) }, "what the leader does has failed"),
     );
@@ -112,41 +138,51 @@ export class RedlockLeadership implements Leadership {
     over.abort();
     await end;
     await this.#release();
+    this.#over = undefined;
+    seats?.leave();
   }
 
   /** Until the lock is lost, or the signal aborts. */
   async #hold(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#options;
-    while (!signal.aborted) {
-      await clock.sleep(extendMs, signal);
+    const { clock, log, key } = this.#options;
+    const { lockMs, extendMs } = this.#times;
+    for (;;) {
+      const leftMs = this.#heldUntilMs - clock.monotonicMs();
+      if (leftMs <= 0) break;
+      await clock.sleep(Math.min(extendMs, leftMs), signal);
       if (signal.aborted) return;
+      const beganMs = clock.monotonicMs();
       try {
         this.#lock = await this.#lock?.extend(lockMs);
+        this.#heldUntilMs = beganMs + lockMs;
       } catch {
-        if ((this.#lock?.expiration ?? 0) > Date.now()) continue;
-        log.info({ key: this.#options.key }, "the leadership was lost");
-        return;
+        // It is held for as long as it was.
       }
     }
+    log.info({ key }, "the leadership was lost");
   }
 
   async #release(): Promise<void> {
     const lock = this.#lock;
     this.#lock = undefined;
+    if (this.#abandoned) return;
     // A lock that cannot be released runs out.
     await lock?.release().catch(() => {});
   }
 }
 
-/** Fails soon when a node does not answer: the others decide. */
-function connectNode(url: string): Redis {
-  const node = new Redis(url, {
-    maxRetriesPerRequest: 1,
-    commandTimeout: answerMs,
-    // A connection that says nothing any more would never get its answers.
-    socketTimeout: 2 * answerMs,
-    retryStrategy: (times) => Math.min(times * 100, 2_000),
-  });
-  node.on("error", () => {});
-  return node;
+/** The clock, as XState wants it. */
+function timersOf(clock: Clock) {
+  return {
+    setTimeout(act: () => void, ms: number): AbortController {
+      const cleared = new AbortController();
+      void clock.sleep(ms, cleared.signal).then(() => {
+        if (!cleared.signal.aborted) act();
+      });
+      return cleared;
+    },
+    clearTimeout(timer: AbortController): void {
+      timer.abort();
+    },
+  };
 }

@@ -12,6 +12,12 @@ export const durationSchema: z.ZodType<Duration> = z.union([
   z.string().regex(durationPattern, "must be a duration such as 200ms, 30s, 5m or 1h"),
 ]);
 
+/** The shortest text that is this duration. */
+export function formatDuration(ms: number): string {
+  const unit = (["h", "m", "s"] as const).find((each) => ms !== 0 && ms % unitMs[each] === 0) ?? "ms";
+  return `${ms / unitMs[unit]}${unit}`;
+}
+
 export function durationMs(value: Duration, plainUnit: keyof typeof unitMs): number {
   if (typeof value === "number") return value * unitMs[plainUnit];
   const [, amount, unit] = durationPattern.exec(value) ?? [];

@@ -4,10 +4,11 @@ import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { HomeostatError, messageOf } from "../errors.js";
 import type { Json, JsonObject } from "../json.js";
+import * as eventFormats from "./event-formats.js";
 import { defineResource, ProviderError, type ResourceType, type ResourceTypeDefinition } from "./provider.js";
 
 /** What a module's function gets, so that it needs no package of its own. */
-const kit = { defineResource, ProviderError, z };
+const kit = { defineResource, ProviderError, z, ...eventFormats };
 
 /**
  * Loads a user's own resource types from ES modules. Each export is one of these, or an array of them:
@@ -27,6 +28,8 @@ const kit = { defineResource, ProviderError, z };
  *   async update(call, physicalId, properties, previous) { ... },
  *   async delete(call, physicalId, properties) { ... },
  *   async find(call, properties) { ... },
+ *   // What events of other systems tell of; see event-formats.ts.
+ *   events(event) { return event.body.kind === "bucket" ? [event.body.name] : undefined; },
  * };
  *
  * // A function that is given what it needs.
@@ -133,6 +136,8 @@ function fromDefinition(definition: PlainDefinition): ResourceType {
     delete: definition.delete.bind(definition),
     ...(definition.update === undefined ? {} : { update: definition.update.bind(definition) }),
     ...(definition.find === undefined ? {} : { find: definition.find.bind(definition) }),
+    ...(definition.events === undefined ? {} : { events: definition.events.bind(definition) }),
+    ...(definition.list === undefined ? {} : { list: definition.list.bind(definition) }),
     properties: schemaOf(definition.properties),
     updatable: definition.updatable ?? (definition.update === undefined ? [] : () => true),
   });

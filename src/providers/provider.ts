@@ -26,6 +26,8 @@ export interface CallContext {
   resource: string;
   /** Idempotency token of the incarnation, the same for every attempt. */
   token: string;
+  /** Of the database that the stack is in; with the others one of the marks that tell whose a thing is. */
+  deployment?: string;
   /** Aborted when the worker lost its lease, the operation's timeout passed, or the worker must stop now. */
   signal: AbortSignal;
   /** Milliseconds from the start of the call until its deadline; renewed while the worker lives. */
@@ -52,11 +54,29 @@ interface Change {
   replace: boolean;
 }
 
+/** A thing with the marks that its create call carried. Without `deployment`: it was made by an older version. */
+export interface Marked extends Pick<CallContext, "stack" | "resource" | "token" | "deployment"> {
+  physicalId: string;
+  stackName?: string;
+}
+
+export type ListContext = Pick<CallContext, "signal" | "deployment" | "log">;
+
 interface Capabilities {
   /** `find` can tell for certain whether a thing with this token exists. */
   find: boolean;
   /** A second `create` with the same token returns the first thing. */
   idempotent: boolean;
+}
+
+/** An event that some other system made, on its way to the resource types that may know what it tells of. */
+export interface ForeignEvent {
+  /** What follows `homeostat.observed.` in its subject: `foreign.docker`. */
+  topic: string;
+  /** Attributes of the CloudEvent that it came in, by lower-case name; empty when it came in none. */
+  attributes: Readonly<Record<string, string>>;
+  /** The event; the data, when it came in a CloudEvent. */
+  body: Json;
 }
 
 export interface ResourceType {
@@ -84,6 +104,11 @@ export interface ResourceType {
   delete(call: CallContext, physicalId: string, properties: JsonObject): Promise<void>;
   /** `undefined` means certainly not there. */
   find(call: CallContext, properties: JsonObject): Promise<Thing | undefined>;
+  /** Why a thing that is as it should be is of no use all the same; `undefined`: it is healthy. It is then replaced. */
+  check(call: CallContext, physicalId: string, properties: JsonObject): Promise<string | undefined>;
+  /** Physical ids that an event of another system tells of; `undefined` when it is not about this type. */
+  events?(event: ForeignEvent): readonly string[] | undefined;
+  list?(context: ListContext): AsyncIterable<Marked>;
 }
 
 /** Thrown by a provider's call. Any other error counts as retryable. */
@@ -127,6 +152,19 @@ export interface ResourceTypeDefinition<P extends JsonObject> {
   update?(call: CallContext, physicalId: string, properties: P, previous: P): Promise<Thing>;
   delete(call: CallContext, physicalId: string, properties: P): Promise<void>;
   find?(call: CallContext, properties: P): Promise<Thing | undefined>;
+  /** Default: always healthy. */
+  check?(call: CallContext, physicalId: string, properties: P): Promise<string | undefined>;
+  /**
+   * Physical ids that an event of another system tells of; `undefined` when it is not about this type. Called for every
+   * such event, at once, so it must be fast; event-formats.ts reads the usual formats.
+   */
+  events?(event: ForeignEvent): readonly string[] | undefined;
+  /**
+   * All things of this type that carry marks; those of other deployments may be left out. What no record knows is
+   * deleted, where that is wished, with its own token and with no properties: `delete` must then do with the id, and end
+   * nothing but that very thing. What cannot be deleted like that must not be listed.
+   */
+  list?(context: ListContext): AsyncIterable<Marked>;
 }
 
 const defaultDeadlineMs = 60_000;
@@ -174,6 +212,9 @@ export function defineResource<P extends JsonObject>(definition: ResourceTypeDef
       if (definition.find === undefined) throw new ProviderError(`${type} cannot be found by token`);
       return definition.find(call, properties as P);
     },
+    check: async (call, physicalId, properties) => definition.check?.(call, physicalId, properties as P),
+    ...(definition.events === undefined ? {} : { events: (event) => definition.events?.(event) }),
+    ...(definition.list === undefined ? {} : { list: definition.list.bind(definition) }),
   };
 }
 
@@ -189,7 +230,8 @@ function compareProperties(
 }
 
 function sameValue(left: Json | undefined, right: Json | undefined): boolean {
-  if (left === undefined || right === undefined) return left === right;
+  if (left === right) return true;
+  if (left === undefined || right === undefined) return false;
   return jsonEqual(left, right);
 }
 

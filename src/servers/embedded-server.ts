@@ -64,7 +64,7 @@ const plans: Record<Kind, Plan> = {
         "",
       ].join("\n"),
     run: 'exec "$0" - <redis.conf',
-    url: ({ port, password }) => `redis://:${password}@${host}:${port}`,
+    url: ({ port, password }) => `redis://default:${password}@${host}:${port}`,
     ask: ({ port, password }) => askRedis(port, password),
     repair: "repair it with redis-check-aof --fix",
   },

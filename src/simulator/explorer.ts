@@ -40,6 +40,9 @@ const faultChance = 0.04;
 /** How likely time passes although a call is in flight. */
 const slowCallChance = 0.1;
 
+/** How likely it is not the leader that is told of something, or finds it due. */
+const secondObserverChance = 0.15;
+
 /** What a client sends again when it got no answer: calls of the store. */
 const isRepeatable = (label: string) => label !== "ring" && label !== "announce";
 
@@ -111,11 +114,15 @@ export class Explorer {
       if (!this.#strikes("refuse")) return undefined;
       return this.#fate.chance(0.5) ? "after" : "before";
     };
-    simulation.renewed = (life, callMs) => {
+    simulation.renewed = (life, resource, callMs) => {
       for (const effect of this.#effects) {
-        if (effect.life === life && !effect.cut) effect.deadline = simulation.now + callMs;
+        // An observer has several calls in flight.
+        const isThis = effect.life === life && (life.role !== "observer" || effect.call.token === resource);
+        if (isThis && !effect.cut) effect.deadline = simulation.now + callMs;
       }
     };
+    simulation.observers.leaders = 2;
+    simulation.observers.choose = () => (this.#order.chance(secondObserverChance) ? 1 : 0);
   }
 
   /** One step; false when nothing can happen without time. */
@@ -125,16 +132,24 @@ export class Explorer {
     const ready = this.#waiting.filter(({ life }) => !this.#isAway(life));
     const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
     const landable = this.#landable();
-    const options = ready.length + landable.length + deliverable;
+    const told = Math.min(this.simulation.observers.queue.length, 1);
+    const options = ready.length + landable.length + deliverable + told;
     if (options === 0) return false;
     if (this.#effects.length > 0 && (await this.#disturbCalls(ready.length === 0))) return true;
     const choice = this.#order.below(options);
     if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
     else if (choice < ready.length + landable.length)
       this.#land(landable[choice - ready.length] as WaitingEffect);
-    else this.#deliver(this.#order.below(deliverable));
+    else if (choice < options - told) this.#deliver(this.#order.below(deliverable));
+    else this.#tell();
     await this.simulation.quiesce();
     return true;
+  }
+
+  /** Some of what things were reported, at once, as a server hands it on. */
+  #tell(): void {
+    const { observers } = this.simulation;
+    observers.deliver(observers.queue.splice(0, 1 + this.#order.below(4)));
   }
 
   /** A call in flight may lose its worker, or simply take long: then nobody who could go on is kept from it. */
@@ -160,7 +175,13 @@ export class Explorer {
     const due = [await this.simulation.nextDue(), ...ofCalls];
     const reasons = due.filter((at) => at !== undefined && at >= now) as number[];
     if (reasons.length === 0) return undefined;
-    return Math.min(...reasons, this.simulation.nextTimer() ?? Number.POSITIVE_INFINITY);
+    return Math.min(...reasons, await this.nextOfItself());
+  }
+
+  /** When the next thing falls due that nobody waits for; infinite when nothing will. */
+  async nextOfItself(): Promise<number> {
+    const times = [this.simulation.nextTimer(), await this.simulation.observers.next()];
+    return Math.min(...times.map((at) => at ?? Number.POSITIVE_INFINITY));
   }
 
   /** Lets time pass to `at`, which is not beyond the next thing that is due. */

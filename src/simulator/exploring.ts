@@ -65,8 +65,8 @@ export class ExploringDriver implements Driver {
     const end = simulation.now + ms;
     for (;;) {
       while (await this.#explorer.step()) simulation.check();
-      const due = await this.#explorer.nextDue();
-      if (due === undefined || due > end) break;
+      const due = (await this.#explorer.nextDue()) ?? (await this.#explorer.nextOfItself());
+      if (due > end) break;
       await this.#explorer.passTime(due);
     }
     await this.#explorer.passTime(end);
@@ -117,7 +117,7 @@ class Call {
 
   #start(): Life {
     const life = this.#simulation.newLife("caller");
-    this.#action(new Stacks(life.engine)).then(
+    this.#action(new Stacks(life.engine), life.engine).then(
       () => {
         this.outcome = {};
       },

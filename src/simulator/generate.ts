@@ -39,7 +39,10 @@ interface Resource {
 /** In an order in which references only go back. */
 type Stack = Resource[];
 
-export type TemplateDocument = { resources: Record<string, Record<string, unknown>> };
+export type TemplateDocument = {
+  parameters?: Record<string, unknown>;
+  resources: Record<string, Record<string, unknown>>;
+};
 
 const names = ["A", "B", "C", "D", "E", "F", "G", "H"];
 const otherNames = ["P", "Q", "R"];
@@ -56,6 +59,8 @@ class Generator {
   readonly #seed: number;
   readonly #prng: Prng;
   readonly #steps: Record<string, unknown>[] = [];
+  /** Whether much is looked at in it. */
+  readonly #observed: boolean;
   /** Whether something may end in a failure for good: then nobody knows whether a delete succeeds. */
   #mayFail = false;
   #count = 0;
@@ -63,6 +68,7 @@ class Generator {
   constructor(seed: number) {
     this.#seed = seed;
     this.#prng = new Prng(seed ^ 0x9e3779b9);
+    this.#observed = this.#prng.chance(0.3);
   }
 
   scenario(): ScenarioDocument {
@@ -96,11 +102,45 @@ class Generator {
       this.#steps.push({ settle: true });
       this.#drift(line);
     }
+    if (this.#prng.chance(this.#observed ? 0.5 : 0.04)) this.#watch(line);
+  }
+
+  /** Reality changes and is reported, or is looked at, or its policy changes. */
+  #watch(line: Line): void {
+    const kind = this.#prng.fraction();
+    const { name: stack } = line;
+    if (kind < 0.6) {
+      for (let i = this.#prng.below(3); i >= 0; i -= 1) this.#drift(line);
+      if (this.#prng.chance(0.4)) this.#steps.push({ advance: `${1 + this.#prng.below(70)}s` });
+      if (this.#prng.chance(0.5)) this.#steps.push({ settle: true });
+    } else if (kind < 0.7) this.#steps.push({ observe: { stack } });
+    else if (kind < 0.8) this.#steps.push({ policy: { stack, document: this.#policy() } });
+    else if (kind < 0.87) this.#steps.push({ pause: { stack } });
+    else if (kind < 0.94) this.#steps.push({ resume: { stack } });
+    else this.#steps.push({ replace: { stack, resource: this.#prng.pick(line.pool) } });
+  }
+
+  #policy(): Record<string, unknown> {
+    const policies: Record<string, unknown>[] = [
+      {},
+      { policy: "report" },
+      { policy: "ignore" },
+      { poll: "10s" },
+      { ignore: ["a"] },
+      { retry: false },
+      { budget: { burst: 1, per_minute: 10 } },
+      { incident: { missing: 2, within: "60s" } },
+      { fight: { repairs: 1, within: "60s" } },
+    ];
+    return { ...this.#prng.pick(policies), ...this.#prng.pick(policies) };
   }
 
   #create(line: Line): void {
     line.seen.push(line.stack);
-    const template = templateOf(line.stack);
+    const policy = this.#observed && this.#prng.chance(0.4) ? this.#policy() : {};
+    const parameters = { homeostat_policy: { type: "json", default: policy } };
+    const own = Object.keys(policy).length === 0 ? {} : { parameters };
+    const template = { ...own, ...templateOf(line.stack) };
     this.#steps.push({ create: { stack: line.name, template, ...this.#options() } });
   }
 
@@ -130,6 +170,8 @@ class Generator {
   /** Settled; and sometimes everything is to go in the end, without a trace. */
   #end(line: Line): void {
     this.#steps.push({ settle: true });
+    if (this.#observed)
+      this.#steps.push({ resume: { stack: line.name } }, { advance: "7m" }, { settle: true });
     if (this.#mayFail || this.#prng.chance(0.6)) return;
     this.#steps.push({ delete: { stack: line.name } }, { settle: true }, { expect: { gone: line.name } });
   }
@@ -152,8 +194,10 @@ class Generator {
   #drift(line: Line): void {
     this.#mayFail = true;
     const resource = this.#prng.pick(line.pool);
-    const change = this.#prng.chance(0.5) ? { missing: true } : { set: { a: -1 } };
+    const fixed = this.#prng.chance(0.2) ? { "!fixed": -1 } : { a: -1 };
+    const change = this.#prng.chance(0.5) ? { missing: true } : { set: fixed };
     this.#steps.push({ drift: { resource, ...change } });
+    if (this.#prng.chance(0.5)) this.#steps.push({ notify: { resource } });
   }
 
   #options(): Record<string, unknown> {

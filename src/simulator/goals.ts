@@ -168,14 +168,17 @@ export function isOfGoal(
   });
 }
 
-function resolve(
+/** What a goal says of a thing, with what it depends on as given; undefined when that cannot be worked out. */
+export function resolve(
   goal: Pick<KnownGoal, "parameters">,
   definition: ResourceDefinition,
   thingOf: (name: string) => PhysicalThing | undefined,
 ): JsonObject | undefined {
   const view = (name: string): ResourceView | undefined => {
     const thing = thingOf(name);
-    return thing === undefined ? undefined : { physicalId: thing.id, attributes: thing.properties };
+    return thing === undefined
+      ? undefined
+      : { physicalId: thing.id, attributes: thing.attributes ?? thing.properties };
   };
   try {
     const { properties } = resolveProperties(bindDefinition(definition, goal.parameters), view);

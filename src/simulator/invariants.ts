@@ -110,10 +110,13 @@ export class Invariants implements Watcher {
     this.#told.set(stack, told);
     // They come in any order; the id has the revision that they tell of.
     const revision = Number(id.slice(id.lastIndexOf(".") + 1));
-    if (revision >= (told.get(resourceId)?.revision ?? 0)) told.set(resourceId, { revision, what });
+    // What was repaired is ready again.
+    const state = what === "repaired" ? "ready" : what;
+    if (revision >= (told.get(resourceId)?.revision ?? 0)) told.set(resourceId, { revision, what: state });
   }
 
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void {
+    if (operation === "read") return;
     const traversal = life.delivery?.visit.traversal ?? 0;
     const key = `${call.token} ${operation} ${traversal}`;
     const times = (this.#retried.get(key) ?? 0) + 1;
@@ -125,10 +128,12 @@ export class Invariants implements Watcher {
   }
 
   async callStarts(call: CallContext, operation: Operation, life: Life): Promise<void> {
+    // A look may come at any time: it changes nothing, and concludes nothing that has changed meanwhile.
+    if (operation === "read") return;
     this.#checkOverlap(call, operation, life);
     this.#open.add({ token: call.token, signal: call.signal, operation, life });
     if (operation === "delete") this.#deleting.add(call.token);
-    if (operation !== "find" && operation !== "read") await this.#checkRight(call, operation, life);
+    if (operation !== "find") await this.#checkRight(call, operation, life);
     if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
   }
 
@@ -154,7 +159,7 @@ export class Invariants implements Watcher {
     const thing = this.#simulation.world.things.get(physicalId);
     if (thing === undefined) return;
     this.#retained.delete(physicalId);
-    const traversal = life.delivery?.visit.traversal ?? 0;
+    const traversal = life.delivery?.visit.traversal ?? life.repairs.get(call.token) ?? 0;
     this.#touched.set(physicalId, { traversal, at: this.#history.length });
     this.#history.push({ id: physicalId, state: { ...thing } });
     const goal = this.#goals.at(call.stack, traversal);
@@ -254,7 +259,7 @@ export class Invariants implements Watcher {
     operation: Operation,
     life: Life,
   ): string | undefined {
-    if (holder !== life.holder) return "without the lease";
+    if (!life.holders.has(holder ?? "")) return "without the lease";
     if (intent !== operation) return `with the intent ${intent || "of nothing"}`;
     return Number(deadline) <= this.#simulation.now ? "after its deadline" : undefined;
   }
@@ -372,7 +377,10 @@ export class Invariants implements Watcher {
     const index = await this.#simulation.store.index(stack);
     const allowed = new Set<string>();
     if (record !== undefined) {
-      for (const suffix of ["s", "ix", "rq", "q"]) allowed.add(suffix);
+      for (const suffix of ["s", "ix", "rq", "q", "b", "i", "m"]) allowed.add(suffix);
+      // Of what is there no more as long as there is a record of it.
+      const lost = await this.#redis.zrange(`${prefix}l`, "0", "-1");
+      if (lost.every((id) => index.has(id))) allowed.add("l");
       for (const id of index.keys()) allowed.add(`r:${id}`);
       for (const goal of [record.goal, record.lastGood, record.base]) {
         allowed.add(`t:${goal}`);

@@ -205,7 +205,7 @@ export class Reality {
       const thing = this.#things.find(({ id }) => id === physical);
       if (thing === undefined) {
         if (isAtRest || !deleting.has(token)) yield `${physical} is gone, but its record stands`;
-      } else if (isAtRest && !context.dirty && !jsonEqual(attributes, thing.properties)) {
+      } else if (isAtRest && !context.dirty && !jsonEqual(attributes, thing.attributes ?? thing.properties)) {
         yield `${physical} is not as its record says`;
       }
     }

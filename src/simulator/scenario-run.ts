@@ -3,13 +3,16 @@
  * step, or in a random order with faults.
  */
 import type { Redis } from "ioredis";
+import { Observation } from "../api/observation.js";
 import type { Reply } from "../api/schemas.js";
 import { requests } from "../api/schemas.js";
-import type { Stacks } from "../api/stacks.js";
+import { Stacks } from "../api/stacks.js";
 import { HomeostatError, messageOf } from "../errors.js";
+import type { Engine } from "../traversal/engine.js";
 import { AmbiguousName, Expectations } from "./expectations.js";
 import { Goals } from "./goals.js";
 import { Invariants } from "./invariants.js";
+import { ObservedInvariants } from "./observed-invariants.js";
 import type { Expectation, GoalStep, Scenario, Step, StepOf } from "./scenario.js";
 import { type Armed, type Op, Simulation, type SimulationOptions } from "./simulation.js";
 
@@ -29,7 +32,7 @@ class StepFailed extends Error {}
 /** In a random order a delete may be over before the next goal comes: what the scenario says then is moot. */
 class DeletedMeanwhile extends Error {}
 
-export type Action = (stacks: Stacks) => Promise<void>;
+export type Action = (stacks: Stacks, engine: Engine) => Promise<void>;
 
 export interface CallOutcome {
   error?: unknown;
@@ -58,6 +61,7 @@ export class ScenarioRun {
   readonly #driver: Driver;
   readonly #expectations: Expectations;
   readonly #invariants: Invariants;
+  readonly #observed: ObservedInvariants;
   /** Whether a step asked for more visits than there were. */
   exhausted = false;
   readonly #deleted = new Set<string>();
@@ -75,6 +79,8 @@ export class ScenarioRun {
     const goals = new Goals(this.simulation.store, this.simulation.sealing);
     this.#invariants = new Invariants(this.simulation, goals, redis);
     this.simulation.watch(this.#invariants);
+    this.#observed = new ObservedInvariants(this.simulation, goals, this.#invariants.known);
+    this.simulation.watchLooks(this.#observed);
     this.#expectations = new Expectations(this.simulation, goals, redis);
     this.#expectations.atLeastCalls = this.#driver.explores;
   }
@@ -129,7 +135,7 @@ export class ScenarioRun {
   }
 
   #checkInvariants(): void {
-    const [violation] = this.#invariants.violations;
+    const [violation] = [...this.#invariants.violations, ...this.#observed.violations];
     if (violation !== undefined) throw new StepFailed(violation);
   }
 
@@ -143,6 +149,15 @@ export class ScenarioRun {
         return this.#goals([step]);
       case "race":
         return this.#goals(step.with);
+      case "resume":
+      case "observe":
+      case "policy":
+      case "replace":
+      case "approve":
+      case "dismiss":
+        return this.#verb(step);
+      case "notify":
+        return this.#notify(step.with);
       case "visits":
         return this.#visits(step.with);
       case "until":
@@ -150,7 +165,7 @@ export class ScenarioRun {
       case "settle":
         return this.#settle();
       case "advance":
-        return this.#driver.advance(step.with);
+        return this.#advance(step.with);
       case "expect":
         return this.#expect(step.with);
       case "remember":
@@ -159,7 +174,7 @@ export class ScenarioRun {
       case "hold":
       case "crash":
       case "pause":
-        return this.#arm(step);
+        return "stack" in step.with ? this.#verb(step as VerbStep) : this.#arm(step);
       case "release":
         return this.#release(step.with);
       case "drift":
@@ -183,11 +198,31 @@ export class ScenarioRun {
       };
     });
     const outcomes = await this.#driver.call(actions);
+    this.#observed.asked();
     for (const step of goals) if (step.kind === "delete") this.#deleted.add(step.with.stack);
     for (const [i, step] of goals.entries()) this.#judge(step, outcomes[i]?.error);
   }
 
-  #judge({ with: { stack: name, error: expected } }: GoalStep, error: unknown): void {
+  async #verb(step: VerbStep): Promise<void> {
+    this.#requests += 1;
+    const request = `request-${this.#requests}`;
+    const [outcome] = await this.#driver.call([(_, engine) => carryOut(engine, step, request)]);
+    this.#observed.asked();
+    // In a random order what a person would answer may not have come about.
+    const code = outcome?.error instanceof HomeostatError ? outcome.error.code : undefined;
+    const early = code === "not_found" || code === "invalid" || code === "conflict";
+    if (this.#driver.explores && early && step.with.error === undefined) return;
+    this.#judge(step, outcome?.error);
+  }
+
+  async #notify({ resource }: StepOf<"notify">): Promise<void> {
+    const { name, stack } = this.#expectations.parse(resource);
+    const { known } = this.simulation.world;
+    const thing = known.findLast((one) => one.name === name && (stack === undefined || one.stack === stack));
+    await this.simulation.observers.notify({ type: "Sim::Resource", physicalId: thing?.id ?? name });
+  }
+
+  #judge({ with: { stack: name, error: expected } }: GoalStep | VerbStep, error: unknown): void {
     const code = error instanceof HomeostatError ? error.code : undefined;
     if (code === "not_found" && this.#driver.explores && this.#deleted.has(name))
       throw new DeletedMeanwhile();
@@ -211,6 +246,12 @@ export class ScenarioRun {
   async #settle(): Promise<void> {
     await this.#driver.settle(() => this.#invariants.checkPrompt());
     await this.#invariants.checkSettled();
+    await this.#observed.checkSettled();
+  }
+
+  async #advance(ms: number): Promise<void> {
+    await this.#driver.advance(ms);
+    await this.#observed.checkMended();
   }
 
   async #expect(expected: Expectation): Promise<void> {
@@ -225,9 +266,7 @@ export class ScenarioRun {
   }
 
   #arm(step: Extract<Step, { kind: "fail" | "hold" | "crash" | "pause" }>): void {
-    const given = step.with as Partial<
-      StepOf<"fail"> & StepOf<"pause"> & { resource: string; during: "begin" }
-    >;
+    const given = step.with as Partial<StepOf<"fail">> & Interruption;
     const { resource, stack } = splitTarget(given.resource);
     const { at, during, op, retryable, after, error } = given;
     const armed: Armed = {
@@ -275,9 +314,59 @@ export class ScenarioRun {
     if (thing === undefined && this.#driver.explores) return;
     if (thing === undefined) throw new StepFailed(`there is no physical ${resource} to drift`);
     const { known } = this.#invariants;
-    if (missing === true) known.takeAway(thing);
-    else known.change(thing, set as typeof thing.properties);
+    this.simulation.drift(thing.id, () => {
+      if (missing === true) known.takeAway(thing);
+      else known.change(thing, set as typeof thing.properties);
+    });
   }
+}
+
+/** Of a crash or a pause of any kind. */
+interface Interruption {
+  at?: NonNullable<Armed["at"]>;
+  during?: NonNullable<Armed["during"]>;
+  resource?: string;
+  op?: Op;
+  for?: number;
+  optional?: boolean;
+}
+
+type VerbStep =
+  | Extract<Step, { kind: "resume" | "observe" | "policy" | "replace" | "approve" | "dismiss" }>
+  | { kind: "pause"; with: { stack: string; error?: StepOf<"resume">["error"] } };
+
+/** What the step says, as the API does it. */
+async function carryOut(engine: Engine, step: VerbStep, request: string): Promise<void> {
+  const observation = new Observation(engine);
+  const { stack: name } = step.with;
+  switch (step.kind) {
+    case "pause":
+      await observation.pause(requests.pause.parse({ name }));
+      break;
+    case "resume":
+      await observation.resume(requests.resume.parse({ name }));
+      break;
+    case "observe":
+      await observation.observe(requests.observe.parse({ name, resource: step.with.resource }));
+      break;
+    case "policy":
+      await observation.policy(requests.policy.parse({ name, document: step.with.document }));
+      break;
+    case "replace": {
+      const stacks = new Stacks(engine);
+      const { resource } = step.with;
+      const reply = await stacks.replace(requests.replace.parse({ name, request, resource }));
+      if (reply.begun) await stacks.begin(reply);
+      break;
+    }
+    case "approve":
+      await observation.answer(requests.approve.parse({ name }), "approved");
+      break;
+    case "dismiss":
+      await observation.answer(requests.dismiss.parse({ name }), "dismissed");
+      break;
+  }
+  await observation.hinted();
 }
 
 /** What the scenario's step says, as a request to the API. */

@@ -31,6 +31,15 @@ export const visitPoints = [
 ] as const satisfies readonly Milestone[];
 const beginPoints = ["after-fence", "after-graph", "after-open"] as const satisfies readonly Milestone[];
 
+/** Points of a look; a repair in place has those of a visit. */
+export const lookPoints = [
+  "before-read",
+  "after-read",
+  "before-finding",
+  "after-finding",
+  "before-ack",
+] as const;
+
 const operation = z.enum(["create", "read", "update", "delete", "find", "none"]);
 const target = z.string().min(1);
 const matching = {
@@ -67,11 +76,18 @@ const duringBegin = {
   during: z.literal("begin"),
   optional: z.boolean().default(false),
 };
+const duringLook = {
+  at: z.enum(lookPoints),
+  during: z.literal("look"),
+  resource: target.optional(),
+  optional: z.boolean().default(false),
+};
 const duringVisit = { at: z.enum(visitPoints), ...matching };
 
 /** Of a crash or a pause: which points there are depends on what is interrupted. */
 const interruptions = {
   begin: { crash: z.strictObject(duringBegin), pause: z.strictObject({ ...duringBegin, for: durationMs }) },
+  look: { crash: z.strictObject(duringLook), pause: z.strictObject({ ...duringLook, for: durationMs }) },
   visit: { crash: z.strictObject(duringVisit), pause: z.strictObject({ ...duringVisit, for: durationMs }) },
 };
 
@@ -102,8 +118,20 @@ const stepSchemas = {
   }),
   hold: z.strictObject(matching),
   release: z.strictObject({ resource: target.optional(), op: operation.optional() }),
-  crash: z.union([interruptions.begin.crash, interruptions.visit.crash]),
-  pause: z.union([interruptions.begin.pause, interruptions.visit.pause]),
+  crash: z.union([interruptions.begin.crash, interruptions.look.crash, interruptions.visit.crash]),
+  pause: z.union([
+    interruptions.begin.pause,
+    interruptions.look.pause,
+    interruptions.visit.pause,
+    z.strictObject(stackOnly),
+  ]),
+  resume: z.strictObject(stackOnly),
+  notify: z.strictObject({ resource: target }),
+  observe: z.strictObject({ ...stackOnly, resource: target.optional() }),
+  policy: z.strictObject({ ...stackOnly, document: z.record(z.string(), z.unknown()) }),
+  replace: z.strictObject({ ...stackOnly, resource: target }),
+  approve: z.strictObject(stackOnly),
+  dismiss: z.strictObject(stackOnly),
   drift: z
     .strictObject({
       resource: target,
@@ -146,12 +174,6 @@ export interface Scenario {
   workers: number;
   steps: Step[];
 }
-
-/** Steps that only make sense once somebody observes. */
-const refusedSteps: Readonly<Record<string, string>> = {
-  notify: "this version does not observe, so nobody would hear the notification",
-  observe: "this version does not observe",
-};
 
 /** @throws InvalidError with line and column of everything that is wrong. */
 export function readScenario(file: string): Scenario {
@@ -231,11 +253,6 @@ function readSteps(
       return [];
     }
     const path = [...within, i, kind];
-    const why = refusedSteps[kind];
-    if (why !== undefined) {
-      refuse(path, `${kind} cannot be used: ${why}`);
-      return [];
-    }
     const schema = kind === "race" ? raceSchema : stepSchemas[kind as StepKind];
     if (schema === undefined) {
       const known = [...Object.keys(stepSchemas), "race"].join(", ");
@@ -322,8 +339,9 @@ function bareNames(step: SimpleStep): { name: string; path: string[] }[] {
 /** The one of a step's shapes that its author meant, so that the message is about that one. */
 function narrowed(kind: string, given: unknown, schema: z.ZodType): z.ZodType {
   if (kind !== "crash" && kind !== "pause") return schema;
-  const isBegin = given !== null && typeof given === "object" && "during" in given;
-  return interruptions[isBegin ? "begin" : "visit"][kind];
+  const { during, stack } = (given ?? {}) as { during?: unknown; stack?: unknown };
+  if (kind === "pause" && stack !== undefined) return z.strictObject(stackOnly);
+  return interruptions[during === "look" ? "look" : during === undefined ? "visit" : "begin"][kind];
 }
 
 function describe(issue: z.core.$ZodIssue): string {

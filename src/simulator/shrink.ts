@@ -69,7 +69,8 @@ function stepWithout(step: Step, name: string): Step {
     .filter(([other]) => other !== name)
     .map(([other, definition]) => [other, withoutReferences(definition, name)]);
   const [[kind, given] = ["", {}]] = Object.entries(step);
-  return { [kind]: { ...(given as object), template: { resources: Object.fromEntries(resources) } } };
+  const smaller = { ...template, resources: Object.fromEntries(resources) };
+  return { [kind]: { ...(given as object), template: smaller } };
 }
 
 function withoutReferences(definition: Record<string, unknown>, name: string): Record<string, unknown> {

@@ -11,7 +11,13 @@ import { Stacks } from "../api/stacks.js";
 import { messageOf } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import { defaultLimits, type Limits } from "../limits.js";
-import { type CallContext, type Operation, ProviderError, ResourceTypes } from "../providers/provider.js";
+import {
+  type CallContext,
+  type Operation,
+  ProviderError,
+  type Reading,
+  ResourceTypes,
+} from "../providers/provider.js";
 import { simResource } from "../providers/sim/sim-resource.js";
 import { Sealing } from "../store/sealing.js";
 import {
@@ -19,6 +25,8 @@ import {
   type BeginAnswer,
   type Commit,
   type CommitAnswer,
+  type Observation,
+  type ObserveAnswer,
   type OutboxEvent,
   type Ring,
   Store,
@@ -28,13 +36,17 @@ import type { Engine, Milestone, MilestoneContext } from "../traversal/engine.js
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { sweep } from "../traversal/sweep.js";
 import { handleVisit, type Verdict } from "../traversal/visit.js";
+import { Observers } from "./observers.js";
+import type { lookPoints } from "./scenario.js";
 import { describeStoreCall } from "./trace.js";
-import { World } from "./world.js";
+import { type PhysicalThing, World } from "./world.js";
 
 /** As SCENARIOS says; a sweeper's hints are kept in one shard, for speed. */
 const simulatedLimits: Limits = {
   ...defaultLimits,
   jitter: 0,
+  // One after the other, so that their order is that of the schedule.
+  looksAtOnce: 1,
 };
 
 const startMs = 1_700_000_000_000;
@@ -51,18 +63,22 @@ const changesHints: ReadonlySet<string> = new Set([
 /** Far beyond what any scenario needs. */
 const deliveriesLimit = 100_000;
 
-/** A process that runs engine code: a worker, the sweeper, or a caller of the API. */
+/** A process that runs engine code: a worker, the sweeper, an observer, or a caller of the API. */
 export interface Life {
   name: string;
-  role: "worker" | "sweeper" | "caller";
+  role: "worker" | "sweeper" | "observer" | "caller";
   dead: boolean;
   pausedUntil: number;
   engine: Engine;
   /** What it is busy with. */
   delivery: Delivery | undefined;
-  /** Under which it claimed last. */
-  holder: string;
+  /** Under which it claimed last; of an observer, all under which it repairs. */
+  holders: Set<string>;
+  /** Under which traversals an observer repairs, by token. */
+  repairs: Map<string, number>;
 }
+
+type LookPoint = (typeof lookPoints)[number];
 
 export interface Delivery {
   visit: Visit;
@@ -75,8 +91,8 @@ export type Op = Operation | "none";
 export interface Armed {
   kind: "crash" | "pause" | "fail" | "hold";
   line: number;
-  at?: Milestone;
-  during?: "begin";
+  at?: Milestone | LookPoint;
+  during?: "begin" | "look";
   stack?: string;
   resource?: string;
   op?: Op;
@@ -131,6 +147,28 @@ export interface Watcher {
   renewed(holder: string, named: string): void;
 }
 
+/** What checkers of observation are told as it happens. */
+export interface Looker {
+  /** Something was read. `found`: its properties; undefined when there is no such thing, an error when that failed. */
+  read(call: CallContext, found: JsonObject | Error | undefined, life: Life): void;
+  /** A look was stored, and what became of the wish to mend what it found. May come twice. */
+  observed(
+    stack: string,
+    resource: string,
+    look: Observation,
+    answer: ObserveAnswer,
+    life: Life,
+  ): Promise<void>;
+  /** A visit has stored something. May come twice. */
+  committed(visit: Visit, commit: Commit, answer: CommitAnswer): Promise<void>;
+  /** An engine call made a thing what it is now; `before`: what it was. */
+  changed(call: CallContext, physicalId: string, before: JsonObject | undefined, life: Life): void;
+  /** Reality was changed by somebody else. */
+  drifted(thing: PhysicalThing): void;
+  /** A person has approved an incident. */
+  approved(resources: readonly string[]): void;
+}
+
 export interface SimulationOptions {
   /** Of its keys in Redis, so that several runs can share a server. */
   prefix?: string;
@@ -153,9 +191,11 @@ export class Simulation {
   readonly trace: string[] = [];
   readonly traced: boolean;
   readonly stackNames = new Map<string, string>();
+  readonly observers: Observers;
   visits = 0;
   deliveries = 0;
-  faults = 0;
+  /** When the last fault struck, or is over. */
+  lastFaultAt = 0;
   duplicates = 0;
   losses = 0;
   /** Counts what changed something; a run in which it stands still is not going anywhere. */
@@ -173,15 +213,17 @@ export class Simulation {
   /** Exploring: what may happen to a notification. */
   fateOfRing: (() => "deliver" | "duplicate" | "lose" | { delayMs: number }) | undefined;
   /** Exploring: a lease was renewed, and with it a call's deadline. */
-  renewed: ((life: Life, callMs: number) => void) | undefined;
+  renewed: ((life: Life, resource: string, callMs: number) => void) | undefined;
   /** Tokens whose create took effect after its deadline. */
   readonly late = new Set<string>();
   /** Set to be asked after every effect; a true answer parks the call there. */
   afterEffect: (() => Promise<boolean>) | undefined;
   readonly #redis: Redis;
   #watchers: Watcher[] = [];
+  #lookers: Looker[] = [];
   #timers: Timer[] = [];
   #parked: (() => void)[] = [];
+  #faults = 0;
   #outstanding = 0;
   #ids = 0;
   #lives = 0;
@@ -198,10 +240,32 @@ export class Simulation {
     this.traced = traced;
     this.limits = { ...simulatedLimits, ...limits };
     this.store = new Store(redis, this.limits, { prefix, now: () => this.now, hintShards: 1 });
+    this.observers = new Observers(this, redis);
+  }
+
+  get faults(): number {
+    return this.#faults;
+  }
+
+  set faults(count: number) {
+    this.#faults = count;
+    this.lastFaultAt = Math.max(this.lastFaultAt, this.now);
   }
 
   watch(watcher: Watcher): void {
     this.#watchers.push(watcher);
+  }
+
+  watchLooks(looker: Looker): void {
+    this.#lookers.push(looker);
+  }
+
+  /** Reality changes behind the engine's back. */
+  drift(physicalId: string, change: (thing: PhysicalThing) => void): void {
+    const thing = this.world.things.get(physicalId);
+    if (thing === undefined) return;
+    change(thing);
+    for (const looker of this.#lookers) looker.drifted(thing);
   }
 
   /** @throws Error when engine code threw where it must not. */
@@ -224,7 +288,8 @@ export class Simulation {
       dead: false,
       pausedUntil: 0,
       delivery: undefined,
-      holder: "",
+      holders: new Set(),
+      repairs: new Map(),
       engine: undefined as unknown as Engine,
     };
     life.engine = this.#engineOf(life);
@@ -274,10 +339,12 @@ export class Simulation {
       get: (store, key) => {
         const member = Reflect.get(store, key, store) as unknown;
         if (typeof member !== "function") return member;
-        return (...args: unknown[]) => {
+        return async (...args: unknown[]) => {
           if (key === "commit") this.progress += 1;
-          return this.#seam(life, String(key), async () => {
-            if (key === "claim") life.holder = String(args[1]);
+          const finds = key === "observe" || key === "fresh";
+          if (finds) await this.reachLook(life, "before-finding", args);
+          const answer = await this.#seam(life, String(key), async () => {
+            if (key === "claim") life.holders = new Set([String(args[1])]);
             const held = key === "renew" ? await this.#holderOf(args[0] as Visit) : undefined;
             const result: unknown = await member.apply(store, args);
             if (this.traced) {
@@ -287,12 +354,15 @@ export class Simulation {
             if (key === "renew" && result === true) {
               const [, holder, callMs] = args as [Visit, string, number | undefined];
               for (const watcher of this.#watchers) watcher.renewed(holder, held ?? "");
-              if (callMs !== undefined) this.renewed?.(life, callMs);
+              const { resource } = args[0] as Visit;
+              if (callMs !== undefined) this.renewed?.(life, resource, callMs);
             }
             if (key === "commit") {
               const [visit, commit] = args as [Visit, Commit];
               for (const watcher of this.#watchers) watcher.committed(visit, commit, result as CommitAnswer);
             }
+            this.observers.called(life, String(key), args, result);
+            await this.#tell(life, String(key), args, result);
             if (key === "begin") {
               const begin = args[0] as Begin;
               this.stackNames.set(begin.stack, begin.name);
@@ -300,9 +370,31 @@ export class Simulation {
             }
             return result;
           });
+          if (finds) await this.reachLook(life, "after-finding", args);
+          return answer;
         };
       },
     });
+  }
+
+  async #tell(life: Life, key: string, args: readonly unknown[], result: unknown): Promise<void> {
+    const lookers = this.#lookers;
+    if (key === "observe") {
+      const [stack, resource, observation] = args as [string, string, Observation];
+      const answer = result as ObserveAnswer;
+      if (answer.tag === "repairing") {
+        const [record] = await this.store.resources(stack, [resource], ["token"]);
+        life.holders.add(observation.look);
+        life.repairs.set(record?.token || resource, observation.traversal);
+      }
+      await each(lookers, (looker) => looker.observed(stack, resource, observation, answer, life));
+    } else if (key === "commit") {
+      const [visit, commit] = args as [Visit, Commit];
+      await each(lookers, (looker) => looker.committed(visit, commit, result as CommitAnswer));
+    } else if (key === "answerIncident") {
+      const { resources = [] } = result as { resources?: string[] };
+      if (args[2] === "approved") for (const looker of lookers) looker.approved(resources);
+    }
   }
 
   async #holderOf({ stack, resource }: Visit): Promise<string | undefined> {
@@ -374,13 +466,7 @@ export class Simulation {
   #ring(stack: string, rings: readonly Ring[]): void {
     for (const ring of rings) {
       const delivery = () => ({ visit: { ...ring, stack }, acknowledged: false });
-      if (ring.node !== "" && this.losses > 0) {
-        this.losses -= 1;
-        this.faults += 1;
-        this.log(`the notification for ${ring.node} is lost`);
-        continue;
-      }
-      const fate = this.fateOfRing?.() ?? "deliver";
+      const fate = this.fateOf(ring.node);
       if (fate === "lose") continue;
       if (typeof fate === "object") {
         this.delayed.push({ at: this.now + fate.delayMs, delivery: delivery() });
@@ -388,12 +474,22 @@ export class Simulation {
       }
       this.queue.push(delivery());
       if (fate === "duplicate") this.queue.push(delivery());
-      if (ring.node !== "" && this.duplicates > 0) {
-        this.duplicates -= 1;
-        this.faults += 1;
-        this.queue.push(delivery());
-      }
     }
+  }
+
+  /** What happens to a notification; `what`: empty when no step is about it. */
+  fateOf(what: string): "deliver" | "duplicate" | "lose" | { delayMs: number } {
+    if (what !== "" && this.losses > 0) {
+      this.losses -= 1;
+      this.faults += 1;
+      this.log(`the notification for ${what} is lost`);
+      return "lose";
+    }
+    const fate = this.fateOfRing?.() ?? "deliver";
+    if (fate !== "deliver" || what === "" || this.duplicates === 0) return fate;
+    this.duplicates -= 1;
+    this.faults += 1;
+    return "duplicate";
   }
 
   #announce(events: readonly OutboxEvent[]): void {
@@ -418,8 +514,12 @@ export class Simulation {
     return fault === undefined ? undefined : this.#strike(life, fault, milestone);
   }
 
-  #take(kinds: Armed["kind"][], stack: string, fits: (armed: Armed) => boolean): Armed | undefined {
-    const name = this.stackNames.get(stack);
+  #take(
+    kinds: Armed["kind"][],
+    stack: string | undefined,
+    fits: (armed: Armed) => boolean,
+  ): Armed | undefined {
+    const name = this.stackNames.get(stack ?? "");
     const fault = this.armed.find(
       (armed) =>
         kinds.includes(armed.kind) && (armed.stack === undefined || armed.stack === name) && fits(armed),
@@ -432,7 +532,25 @@ export class Simulation {
     return fault;
   }
 
-  #strike(life: Life, fault: Armed, milestone: Milestone): Promise<void> {
+  /** `of`: the stack and the id of what is looked at; undefined: of no one thing. */
+  reachLook(life: Life, point: LookPoint, of: readonly unknown[] | undefined): Promise<void> | undefined {
+    if (life.dead) return forever();
+    if (life.role !== "observer") return undefined;
+    const [stack, id] = (of ?? []).map(String);
+    const resource = id === undefined ? undefined : this.observers.nameOf(life, id);
+    const fault = this.#take(["crash", "pause"], stack, (armed) => {
+      const isThis = armed.resource === undefined || armed.resource === resource;
+      return armed.during === "look" && armed.at === point && isThis;
+    });
+    return fault === undefined ? undefined : this.#strike(life, fault, point);
+  }
+
+  /** Engine code threw where it must not. */
+  threw(life: Life, who: string, error: unknown): void {
+    if (!life.dead) this.#problem ??= new Error(`${who} threw: ${messageOf(error)}`, { cause: error });
+  }
+
+  #strike(life: Life, fault: Armed, milestone: string): Promise<void> {
     if (fault.kind === "crash") {
       this.crash(life, milestone);
       return forever();
@@ -445,7 +563,9 @@ export class Simulation {
   pause(life: Life, forMs: number): Promise<void> {
     this.log(`${life.name} is paused for ${forMs / 1000}s`);
     life.pausedUntil = this.now + forMs;
+    this.lastFaultAt = Math.max(this.lastFaultAt, life.pausedUntil);
     this.#paused.push(life);
+    if (life.role === "observer" && forMs > this.limits.leaseMs) this.observers.paused(life);
     const { delivery } = life;
     if (delivery !== undefined && forMs > this.limits.leaseMs) {
       // Unacknowledged for longer than the server waits: it is delivered again.
@@ -472,6 +592,7 @@ export class Simulation {
     if (delivery !== undefined && !delivery.acknowledged) {
       this.queue.push({ visit: delivery.visit, acknowledged: false });
     }
+    if (life.role === "observer") this.observers.crashed(life);
   }
 
   // --- the provider
@@ -485,7 +606,8 @@ export class Simulation {
   ): Promise<T> {
     if (life.dead) return forever();
     const { stack, resource } = call;
-    this.progress += 1;
+    if (operation === "read") await this.reachLook(life, "before-read", [stack, call.token]);
+    else this.progress += 1;
     this.log(`${life.name} calls ${operation} of ${resource} (${call.token})`);
     this.world.calls.push({ operation, stack, resource, token: call.token, worker: life.name });
     await this.#unseen(() => each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)));
@@ -494,11 +616,13 @@ export class Simulation {
       const work = this.#perform(life, call, operation, properties, effect);
       result = await (this.cut === undefined ? work : Promise.race([work, this.cut(call)]));
     } catch (error) {
+      if (operation === "read") for (const looker of this.#lookers) looker.read(call, error as Error, life);
       for (const watcher of this.#watchers) watcher.callFails(call, operation, life, error);
       throw error;
     } finally {
       for (const watcher of this.#watchers) watcher.callEnds(call, operation, life);
     }
+    if (operation === "read") await this.reachLook(life, "after-read", [stack, call.token]);
     return life.dead ? forever() : result;
   }
 
@@ -518,10 +642,16 @@ export class Simulation {
     const timeoutMs = life.engine.types.get("Sim::Resource")?.timeoutMs(operation, properties);
     await this.gateOfEffect?.(life, call, operation, timeoutMs);
     if (operation === "delete") await this.#unseen(() => this.#beforeRemoval(call));
+    const things = [...this.world.things.values()].filter(({ token }) => token === call.token);
+    const before = new Map(things.map(({ id, properties: found }) => [id, found]));
     const result = await effect();
-    const physicalId = (result as { physicalId?: string } | undefined)?.physicalId ?? "";
+    const { physicalId = "", properties: found } = (result ?? {}) as Partial<Reading>;
     if (physicalId !== "") this.log(`${operation} of ${resource} (${call.token}): ${physicalId}`);
     for (const watcher of this.#watchers) watcher.effect(call, operation, properties, life, physicalId);
+    for (const looker of this.#lookers) {
+      if (operation === "read") looker.read(call, found, life);
+      else if (operation !== "find") looker.changed(call, physicalId, before.get(physicalId), life);
+    }
     const { afterEffect } = this;
     if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {
       await new Promise<void>((resolve) => this.#parked.push(resolve));
@@ -583,12 +713,12 @@ export class Simulation {
 
   /** An API call, by a process of its own. */
   async call<T>(
-    action: (stacks: Stacks) => Promise<T>,
+    action: (stacks: Stacks, engine: Engine) => Promise<T>,
   ): Promise<{ value?: T; error?: unknown; fenced: boolean }> {
     const life = this.newLife("caller");
     const outcome: { value?: T; error?: unknown; fenced: boolean } = { fenced: false };
     let over = false;
-    action(new Stacks(life.engine)).then(
+    action(new Stacks(life.engine), life.engine).then(
       (value) => {
         outcome.value = value;
         over = true;
@@ -607,8 +737,17 @@ export class Simulation {
     return outcome;
   }
 
-  /** Delivers what is first in the queue; answers whether it was a visit, undefined when the queue is empty. */
+  /**
+   * Gives observers what they were told of, or delivers what is first in the queue; answers whether it was a visit,
+   * undefined when there is nothing.
+   */
   async deliverNext(): Promise<boolean | undefined> {
+    const hints = this.observers.queue.splice(0);
+    if (hints.length > 0) {
+      this.observers.deliver(hints);
+      await this.quiesce();
+      return false;
+    }
     const delivery = this.queue.shift();
     if (delivery === undefined) return undefined;
     const { visit } = delivery;
@@ -632,9 +771,7 @@ export class Simulation {
       delivery.acknowledged = true;
     }).then(
       (verdict) => this.#conclude(life, delivery, verdict),
-      (error: unknown) => {
-        if (!life.dead) this.#problem ??= new Error(`a visit threw: ${messageOf(error)}`, { cause: error });
-      },
+      (error: unknown) => this.threw(life, "a visit", error),
     );
   }
 
@@ -664,10 +801,7 @@ export class Simulation {
     if (life === undefined || life.dead || life.pausedUntil > this.now) life = this.newLife("sweeper");
     this.#sweeper = life;
     const sweeper = life;
-    sweep(sweeper.engine).catch((error: unknown) => {
-      if (!sweeper.dead)
-        this.#problem ??= new Error(`the sweeper threw: ${messageOf(error)}`, { cause: error });
-    });
+    sweep(sweeper.engine).catch((error: unknown) => this.threw(sweeper, "the sweeper", error));
     return sweeper;
   }
 
@@ -676,6 +810,8 @@ export class Simulation {
     const hintDue = await this.#nextHint();
     const times = this.delayed.map(({ at }) => at);
     if (hintDue !== undefined) times.push(hintDue);
+    const looked = await this.observers.nextAwaited();
+    if (looked !== undefined) times.push(looked);
     for (const life of this.#paused) if (life.pausedUntil > this.now) times.push(life.pausedUntil);
     return times.length === 0 ? undefined : Math.min(...times);
   }
@@ -703,7 +839,7 @@ export class Simulation {
     return this.#timers.length === 0 ? undefined : Math.min(...this.#timers.map(({ at }) => at));
   }
 
-  /** Fires what is due now: timers, delayed messages, the sweeper. */
+  /** Fires what is due now: timers, delayed messages, the sweeper, looks. */
   async fireDue(): Promise<void> {
     for (const timer of this.#timers.filter(({ at }) => at <= this.now)) {
       this.#timers = this.#timers.filter((other) => other !== timer);
@@ -714,6 +850,7 @@ export class Simulation {
       this.queue.push(delayed.delivery);
     }
     if ((await this.#nextHint()) === this.now) this.startSweep();
+    await this.observers.fireDue();
   }
 
   /** Lets time pass up to `end`, doing what falls due on the way; `visit`: also what is delivered then. */
@@ -728,8 +865,10 @@ export class Simulation {
         (first, other) => (first === undefined || other.at < first.at ? other : first),
         undefined,
       );
+      const lookAt = (await this.observers.next()) ?? Number.POSITIVE_INFINITY;
       const at = Math.min(
         sweepAt,
+        lookAt,
         timer?.at ?? Number.POSITIVE_INFINITY,
         delayed?.at ?? Number.POSITIVE_INFINITY,
       );
@@ -742,8 +881,11 @@ export class Simulation {
       } else if (delayed !== undefined && delayed.at === at) {
         this.delayed.splice(this.delayed.indexOf(delayed), 1);
         this.queue.push(delayed.delivery);
-      } else {
+      } else if (sweepAt === at) {
         this.startSweep();
+        await this.quiesce();
+      } else {
+        await this.observers.fireDue();
         await this.quiesce();
       }
       if (visit) await this.drain();

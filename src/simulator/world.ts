@@ -1,6 +1,6 @@
 /** The simulated physical world: what exists, and every call that was made. Knows nothing of the engine. */
 import { type JsonObject, jsonEqual } from "../json.js";
-import type { Operation } from "../providers/provider.js";
+import type { Marked, Operation } from "../providers/provider.js";
 import { ProviderError } from "../providers/provider.js";
 import type { NewSimThing, SimThing, SimWorld } from "../providers/sim/sim-resource.js";
 
@@ -8,6 +8,9 @@ export interface PhysicalThing extends SimThing {
   id: string;
   /** Stack id. */
   stack: string;
+  deployment?: string;
+  /** What others see of it, where that is not what it is. */
+  attributes?: JsonObject;
   /** Ids of the things that it was made or last updated to refer to, when that is certain. */
   refersTo: Set<string>;
 }
@@ -26,6 +29,8 @@ export class World implements SimWorld {
   readonly calls: CallRecord[] = [];
   /** How many things a token has made. */
   readonly made = new Map<string, number>();
+  /** All that ever came to be, oldest first. */
+  readonly known: Pick<PhysicalThing, "id" | "name" | "stack">[] = [];
   #count = 0;
 
   async create(thing: NewSimThing): Promise<string> {
@@ -33,9 +38,10 @@ export class World implements SimWorld {
     if (first !== undefined) return first;
     this.#count += 1;
     const id = `${thing.name}-${this.#count}`;
-    const { name, properties, token, stack } = thing;
-    this.things.set(id, { id, name, properties, token, stack, refersTo: new Set() });
-    this.made.set(token, (this.made.get(token) ?? 0) + 1);
+    const { idempotent: _, ...made } = thing;
+    this.things.set(id, { id, ...made, refersTo: new Set() });
+    this.known.push({ id, name: thing.name, stack: thing.stack });
+    this.made.set(thing.token, (this.made.get(thing.token) ?? 0) + 1);
     return id;
   }
 
@@ -56,6 +62,13 @@ export class World implements SimWorld {
 
   async remove(id: string): Promise<void> {
     this.things.delete(id);
+  }
+
+  async *list(): AsyncGenerator<Marked> {
+    for (const { id, name, token, stack, deployment } of [...this.things.values()]) {
+      const marks = { stack, resource: name, token, ...(deployment === undefined ? {} : { deployment }) };
+      yield { physicalId: id, ...marks };
+    }
   }
 
   /** Newest last. */

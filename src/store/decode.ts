@@ -1,6 +1,6 @@
 /** Replies of the scripts, decoded. */
 import { HomeostatError } from "../errors.js";
-import type { IndexEntry, Ring } from "./types.js";
+import type { IndexEntry, NodeView, Ring, View } from "./types.js";
 
 export function pairs(flat: unknown): [string, string][] {
   const list = flat as string[];
@@ -26,6 +26,45 @@ export function decodeOperation(line: string, traversal: number, attempt: string
   const [resource = "", entry = ""] = line.split("\n");
   const pool = entry === "" ? "default" : (decodeEntry(entry).pool ?? "default");
   return { traversal, attempt, node: "", resource, pool };
+}
+
+/** What view.lua answers behind its tag. */
+export function decodeView(answer: readonly unknown[]): View {
+  const [now, stack, record, nodes, operation, since, lost, incident, openedAt, verdict] = answer;
+  return {
+    nowMs: Number(now),
+    stack: Object.fromEntries(pairs(stack)),
+    record: Object.fromEntries(pairs(record)),
+    nodes: (nodes as string[][]).map(decodeNode),
+    operationAtMs: optional(operation),
+    lostSinceMs: optional(since),
+    incident:
+      incident === ""
+        ? undefined
+        : { id: String(incident), openedAtMs: Number(openedAt), lost: Number(lost) },
+    verdict: verdict as View["verdict"],
+  };
+}
+
+function decodeNode(told: readonly string[]): NodeView {
+  const [node = "", about = "", predecessors, arrived, done, failed, ring, place, moved, ...missing] = told;
+  const [pool = "", resource = ""] = about.split("\n");
+  return {
+    node,
+    pool,
+    resource: moved || resource,
+    predecessors: Number(predecessors),
+    arrived: Number(arrived),
+    done: done === "1",
+    failed: failed === "1",
+    ringAtMs: optional(ring),
+    place: optional(place),
+    missing,
+  };
+}
+
+function optional(text: unknown): number | undefined {
+  return text === "" ? undefined : Number(text);
 }
 
 /** @throws Error when it is none. */

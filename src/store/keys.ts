@@ -44,6 +44,21 @@ export class Keys {
   outbox(stack: string) {
     return this.of(stack, "e");
   }
+  /** What was found missing, by id, since when. */
+  lost(stack: string) {
+    return this.of(stack, "l");
+  }
+  /** What was found missing of late, also what was made again since, by id. */
+  losses(stack: string) {
+    return this.of(stack, "m");
+  }
+  /** Tokens for repairs. */
+  budget(stack: string) {
+    return this.of(stack, "b");
+  }
+  incidents(stack: string) {
+    return this.of(stack, "i");
+  }
   resource(stack: string, resource: string) {
     return this.of(stack, `r:${resource}`);
   }
@@ -69,6 +84,53 @@ export class Keys {
   }
   dueClock(shard: number) {
     return `${this.prefix}{due:${shard}}:clock`;
+  }
+  /** The observers of a pool that live, by the end of their registration. */
+  observers(pool: string) {
+    return `${this.prefix}observers:${pool}`;
+  }
+
+  /** What to look at and when, by pool and shard. */
+  watch(pool: string, shard: number) {
+    return `${this.prefix}{watch:${pool}:${shard}}:z`;
+  }
+  /** Resources by type and physical id. */
+  physical(pool: string, shard: number) {
+    return `${this.prefix}{watch:${pool}:${shard}}:p`;
+  }
+  watchClock(pool: string, shard: number) {
+    return `${this.prefix}{watch:${pool}:${shard}}:clock`;
+  }
+  /** When the sources of events were last heard of, by type. */
+  get heard() {
+    return `${this.prefix}{heard}:h`;
+  }
+  get heardClock() {
+    return `${this.prefix}{heard}:clock`;
+  }
+
+  /** Id of the deployment, one of the marks on what it makes. */
+  get deployment() {
+    return `${this.prefix}deployment`;
+  }
+  /** Things that carry our marks and that no record knows. */
+  get orphans() {
+    return `${this.prefix}{orphans}:h`;
+  }
+  /** Tokens for their removal, by type. */
+  get orphanBudgets() {
+    return `${this.prefix}{orphans}:b`;
+  }
+  get orphansClock() {
+    return `${this.prefix}{orphans}:clock`;
+  }
+  /** Where the slow sweep stands. */
+  get orphanSweep() {
+    return `${this.prefix}{orphans}:s`;
+  }
+  /** Things that were left on purpose, by token. */
+  get retained() {
+    return `${this.prefix}{orphans}:retained`;
   }
 }
 

@@ -9,7 +9,15 @@ import { type Command, Redis } from "ioredis";
 import { HomeostatError } from "../errors.js";
 import type { Limits } from "../limits.js";
 import { damaged, isMisfit, readStored, typed } from "./damage.js";
-import { decodeEntry, decodeMark, decodeOperation, decodeRings, pairs, unexpected } from "./decode.js";
+import {
+  decodeEntry,
+  decodeMark,
+  decodeOperation,
+  decodeRings,
+  decodeView,
+  pairs,
+  unexpected,
+} from "./decode.js";
 import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { ScriptRunner, type Value } from "./script.js";
 import type {
@@ -20,16 +28,25 @@ import type {
   CommitAnswer,
   Facts,
   IndexEntry,
+  Observation,
+  ObserveAnswer,
+  Orphan,
   OutboxEvent,
   ResourceRecord,
   Ring,
+  Sight,
   SweepAnswer,
+  View,
   Visit,
+  Watched,
 } from "./types.js";
 
 export type * from "./types.js";
 
 const defaultHintShards = 16;
+
+/** Every observer looks after the entries of stacks, whatever its pools are. */
+export const stackPool = "";
 
 /** Marks the hint of a stack that may not exist yet. */
 const birthMark = "+";
@@ -44,6 +61,21 @@ export function readHint(hint: string): { stack: string; name?: string } {
 function birthHint(stack: string, name: string): string {
   return `${birthMark}${stack} ${name}`;
 }
+
+/** One line each, then the physical id, which may have more. */
+export function writeWatched({ stack, resource }: Watched): string {
+  if (resource === undefined) return stack;
+  return [stack, resource.id, resource.type, resource.physicalId].join("\n");
+}
+
+export function readWatched(entry: string): Watched {
+  const [stack = "", id, type = "", ...physical] = entry.split("\n");
+  if (id === undefined) return { stack };
+  return { stack, resource: { id, type, physicalId: physical.join("\n") } };
+}
+
+/** Of those that a node waits for, so many are told. */
+const namedPredecessors = 10;
 
 /** How long an id that never came to be is barred, and how long the note of a purged stack may stand. */
 const voidMs = 24 * 3600_000;
@@ -83,6 +115,7 @@ export class Store {
         garbage: this.keys.garbage(stack),
         template: this.keys.template(stack, begin.template),
         outbox: this.keys.outbox(stack),
+        operations: this.keys.operations(stack),
       },
       {
         now: this.#clock(),
@@ -101,6 +134,7 @@ export class Store {
         id: stack,
         options: begin.options,
         event: begin.event,
+        idle: begin.idle === true ? 1 : "",
       },
     );
     switch (tag) {
@@ -114,6 +148,7 @@ export class Store {
       case "missing":
       case "exists":
       case "void":
+      case "busy":
         return { tag };
       default:
         throw unexpected("begin", tag);
@@ -146,6 +181,7 @@ export class Store {
     traversal: number,
     attempt: string,
     counts: { updates: number; cleanups: number; ready: number },
+    policy = "",
   ): Promise<{ opened: boolean; milestone: boolean; rings: Ring[] }> {
     const [tag, milestone, rings] = await this.#run(
       "open",
@@ -162,6 +198,7 @@ export class Store {
         ...counts,
         window: this.#limits.windowNodes,
         ringMs: this.#limits.ringMs,
+        policy,
       },
     );
     return {
@@ -245,6 +282,7 @@ export class Store {
         garbage: this.keys.garbage(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         outbox: this.keys.outbox(stack),
+        lost: this.keys.lost(stack),
       },
       {
         now: this.#clock(),
@@ -275,6 +313,7 @@ export class Store {
         window: this.#limits.windowNodes,
         eventId: commit.event?.id ?? "",
         event: commit.event?.text ?? "",
+        changed: commit.changed ?? "",
       },
     );
     const [tag, first] = answer;
@@ -517,6 +556,10 @@ export class Store {
         queue: this.keys.queue(stack, traversal, attempt),
         baseTemplate: this.keys.template(stack, base),
         lastGoodTemplate: this.keys.template(stack, lastGood),
+        lost: this.keys.lost(stack),
+        losses: this.keys.losses(stack),
+        budget: this.keys.budget(stack),
+        incidents: this.keys.incidents(stack),
       },
       { traversal, base, lastGood, ttlMs: purgeNoteMs },
     );
@@ -600,6 +643,24 @@ export class Store {
     });
   }
 
+  /** For `ms` from now; the same for all. Answers how many observers are registered, this one among them. */
+  async registerObserver(pool: string, observer: string, ms: number): Promise<number> {
+    const [, count] = await this.#observers(pool, observer, ms);
+    return Number(count);
+  }
+
+  async forgetObserver(pool: string, observer: string): Promise<void> {
+    await this.#observers(pool, observer, 0);
+  }
+
+  #observers(pool: string, observer: string, ms: number): Promise<unknown[]> {
+    return this.#run(
+      "observers",
+      { observers: this.keys.observers(pool) },
+      { now: this.#clock(), observer, ms },
+    );
+  }
+
   #shardOf(key: string): number {
     return shardOf(key, this.hintShards);
   }
@@ -623,6 +684,458 @@ export class Store {
       },
     );
     return { stacks: pairs(stacks), nextMs: nextMs === "" ? undefined : Number(nextMs) };
+  }
+
+  /** Undefined when the resource is gone. */
+  async sight(stack: string, resource: string): Promise<Sight | undefined> {
+    const [
+      tag,
+      now,
+      traversal,
+      attempt,
+      unsettled,
+      status,
+      action,
+      paused,
+      goalPolicy,
+      policy,
+      askedAt,
+      stackRevision,
+      record,
+    ] = await this.#run(
+      "sight",
+      { stack: this.keys.stack(stack), resource: this.keys.resource(stack, resource) },
+      { now: this.#clock() },
+    );
+    if (tag !== "ok") return undefined;
+    return {
+      nowMs: Number(now),
+      traversal: Number(traversal),
+      attempt: String(attempt),
+      moving: unsettled !== "",
+      status: String(status),
+      action: String(action),
+      paused: String(paused),
+      goalPolicy: String(goalPolicy),
+      policy: String(policy),
+      askedAtMs: Number(askedAt),
+      stackRevision: String(stackRevision),
+      record: Object.fromEntries(pairs(record)),
+    };
+  }
+
+  /** How a resource (empty: none) and nodes that could be in the open graph stand; undefined when the stack is gone. */
+  async view(stack: string, resource: string, nodes: readonly string[]): Promise<View | undefined> {
+    // The first answer tells what they are.
+    let [traversal, attempt] = ["", ""];
+    for (;;) {
+      const [tag, first, record, ...more] = await this.#run(
+        "view",
+        {
+          ...this.#traversalKeys({ stack, traversal, attempt: attempt }),
+          resource: this.keys.resource(stack, resource),
+          pending: this.keys.pending(stack),
+          queue: this.keys.queue(stack, traversal, attempt),
+          operations: this.keys.operations(stack),
+          lost: this.keys.lost(stack),
+          incidents: this.keys.incidents(stack),
+        },
+        {
+          now: this.#clock(),
+          traversal,
+          attempt,
+          resource,
+          nodes: JSON.stringify(nodes),
+          limit: namedPredecessors,
+        },
+      );
+      if (tag === "gone") return undefined;
+      if (tag === "ok") return decodeView([first, record, ...more]);
+      [traversal, attempt] = [String(first), String(record)];
+    }
+  }
+
+  /** When something is looked at next, ms; undefined when it is not on the schedule. */
+  async nextLook(pool: string, watched: Watched): Promise<number | undefined> {
+    const key = this.keys.watch(pool, this.#watchShard(watched));
+    const score = await this.#redis.zscore(key, writeWatched(watched));
+    return score === null ? undefined : Math.ceil(Number(score));
+  }
+
+  /** Notes that a look that began then saw nothing new. False when the record has changed since. */
+  async fresh(stack: string, resource: string, revision: string, seenAtMs: number): Promise<boolean> {
+    const [tag] = await this.#run(
+      "fresh",
+      { resource: this.keys.resource(stack, resource) },
+      { revision, seenAt: seenAtMs },
+    );
+    return tag === "ok";
+  }
+
+  /** Notes that the next look at a resource is not to be passed over, however fresh what is known of it. */
+  async wantLook(stack: string, resource: string): Promise<void> {
+    await this.#run(
+      "want",
+      { stack: this.keys.stack(stack), resource: this.keys.resource(stack, resource) },
+      { now: this.#clock() },
+    );
+  }
+
+  async observe(stack: string, resource: string, observation: Observation): Promise<ObserveAnswer> {
+    const { want } = observation;
+    const [tag, why, ms] = await this.#run(
+      "observe",
+      {
+        stack: this.keys.stack(stack),
+        resource: this.keys.resource(stack, resource),
+        pending: this.keys.pending(stack),
+        operations: this.keys.operations(stack),
+        index: this.keys.index(stack),
+        outbox: this.keys.outbox(stack),
+        lost: this.keys.lost(stack),
+        losses: this.keys.losses(stack),
+        budget: this.keys.budget(stack),
+        incidents: this.keys.incidents(stack),
+      },
+      {
+        now: this.#clock(),
+        resource,
+        traversal: observation.traversal,
+        attempt: observation.attempt,
+        type: observation.type,
+        revision: observation.revision,
+        stackRevision: observation.stackRevision,
+        fields: JSON.stringify(Object.entries(observation.fields).flat()),
+        indexEntry: observation.index,
+        events: JSON.stringify(observation.events.flatMap(({ id, text }) => [id, text])),
+        seenAt: observation.seenAtMs,
+        finding: observation.finding,
+        entered: observation.entered ? 1 : "",
+        want: want?.how ?? "",
+        look: observation.look,
+        repairFields: JSON.stringify(Object.entries(want?.fields ?? {}).flat()),
+        repairIndex: want?.index ?? "",
+        callMs: want?.callMs ?? "",
+        leaseMs: this.#limits.leaseMs,
+        graceMs: this.#limits.graceMs,
+        burst: want?.budget.burst ?? "",
+        perMinute: want?.budget.perMinute ?? "",
+        typeBurst: want?.typeBudget?.burst ?? "",
+        typePerMinute: want?.typeBudget?.perMinute ?? "",
+        lostLimit: want?.lost.limit ?? "",
+        lostMs: want?.lost.withinMs ?? "",
+        incident: want?.incident.id ?? "",
+        incidentEvent: want?.incident.text ?? "",
+      },
+    );
+    switch (tag) {
+      case "changed":
+      case "busy":
+      case "repairing":
+      case "wished":
+        return { tag };
+      case "noted":
+        return {
+          tag,
+          why: why as Extract<ObserveAnswer, { tag: "noted" }>["why"],
+          ms: ms === "" ? undefined : Number(ms),
+        };
+      default:
+        throw unexpected("observe", tag);
+    }
+  }
+
+  /** Hints that this is to be looked at in `delayMs` at the latest. Must stand before what it points to. */
+  async watch(pool: string, watched: Watched, delayMs: number): Promise<void> {
+    const entry = writeWatched(watched);
+    await this.#watch(pool, this.#watchShard(watched), "add", [entry, Math.ceil(delayMs)]);
+  }
+
+  /** Sees to it that each of these is looked at in so many ms, unless it is to be looked at anyway. */
+  async ensureWatched(
+    pool: string,
+    entries: readonly (readonly [watched: Watched, delayMs: number])[],
+  ): Promise<void> {
+    const byShard = new Map<number, (string | number)[]>();
+    for (const [watched, delayMs] of entries) {
+      const shard = this.#watchShard(watched);
+      const flat = byShard.get(shard) ?? [];
+      byShard.set(shard, flat);
+      flat.push(writeWatched(watched), Math.ceil(delayMs));
+    }
+    await Promise.all([...byShard].map(([shard, flat]) => this.#watch(pool, shard, "ensure", flat)));
+  }
+
+  /** It is no more. Who does not come to say so leaves it to the next look. */
+  async unwatch(pool: string, watched: Watched): Promise<void> {
+    await this.#watch(pool, this.#watchShard(watched), "drop", [writeWatched(watched)]);
+  }
+
+  /** What is due in one shard; it is held for whoever took it. */
+  async popWatched(
+    pool: string,
+    shard: number,
+    limit: number,
+  ): Promise<{ nowMs: number; entries: [entry: string, score: string][]; nextMs: number | undefined }> {
+    return this.#watch(pool, shard, "pop", [], limit);
+  }
+
+  /** Gives entries back: to be looked at again in so many ms, or not any more. A newer hint stands. */
+  async returnWatched(
+    pool: string,
+    shard: number,
+    entries: readonly (readonly [entry: string, score: string, delayMs: number | undefined])[],
+  ): Promise<void> {
+    const flat = entries.flatMap(([entry, score, delayMs]) => [
+      entry,
+      score,
+      delayMs === undefined ? "" : Math.ceil(delayMs),
+    ]);
+    if (flat.length > 0) await this.#watch(pool, shard, "return", flat);
+  }
+
+  /** Which resources a physical id may belong to; hints, to be verified. */
+  async resourcesOf(
+    pool: string,
+    type: string,
+    physicalId: string,
+  ): Promise<{ stack: string; resource: string }[]> {
+    const key = `${type}\n${physicalId}`;
+    const shard = shardOf(key, this.hintShards);
+    const known = await this.#redis.hget(this.keys.physical(pool, shard), key);
+    if (known === null) return [];
+    return known.split("\t").map((one) => {
+      const [stack = "", resource = ""] = one.split("\n");
+      return { stack, resource };
+    });
+  }
+
+  #watchShard({ stack, resource }: Watched): number {
+    const key = resource === undefined ? stack : `${resource.type}\n${resource.physicalId}`;
+    return shardOf(key, this.hintShards);
+  }
+
+  async #watch(
+    pool: string,
+    shard: number,
+    verb: string,
+    entries: readonly (string | number)[],
+    limit = 0,
+  ): Promise<{ nowMs: number; entries: [string, string][]; nextMs: number | undefined }> {
+    const [, now, nextMs, popped] = await this.#run(
+      "watch",
+      {
+        watch: this.keys.watch(pool, shard),
+        physical: this.keys.physical(pool, shard),
+        clock: this.keys.watchClock(pool, shard),
+      },
+      {
+        now: this.#clock(),
+        verb,
+        entries: entries.length === 0 ? "" : JSON.stringify(entries),
+        holdMs: this.#limits.holdMs,
+        limit,
+      },
+    );
+    return { nowMs: Number(now), entries: pairs(popped), nextMs: nextMs === "" ? undefined : Number(nextMs) };
+  }
+
+  /** Sources of events of these types were heard of just now. */
+  async noteHeard(types: readonly string[]): Promise<void> {
+    await this.#heard("note", types, 0);
+  }
+
+  /** Which of these types have sources that were heard of within `quietMs`. */
+  async flowing(types: readonly string[], quietMs: number): Promise<Set<string>> {
+    const [, flowing] = await this.#heard("flowing", types, quietMs);
+    return new Set(flowing as string[]);
+  }
+
+  #heard(verb: string, types: readonly string[], quietMs: number): Promise<unknown[]> {
+    return this.#run(
+      "heard",
+      { heard: this.keys.heard, clock: this.keys.heardClock },
+      { now: this.#clock(), verb, types: JSON.stringify(types), quietMs },
+    );
+  }
+
+  /**
+   * Stores what a person says of a stack's observation. `announced`: an event, stored unless the same had been said before,
+   * and the stack's revision from before it was hinted for; `stale` when it is another one now.
+   */
+  /** Id of this deployment; `candidate` if it had none. */
+  async nameDeployment(candidate: string): Promise<string> {
+    await this.#redis.set(this.keys.deployment, candidate, "NX");
+    return (await this.deployment()) ?? candidate;
+  }
+
+  async deployment(): Promise<string | undefined> {
+    return (await this.#redis.get(this.keys.deployment)) ?? undefined;
+  }
+
+  async orphans(): Promise<Map<string, Orphan>> {
+    const key = this.keys.orphans;
+    const stored = await typed(key, this.#redis.hgetall(key));
+    return readOrphans(key, Object.entries(stored));
+  }
+
+  /** These were seen now; those that are kept, as they are stored. New ones only as long as there are fewer than `limit`. */
+  noteOrphans(
+    seen: ReadonlyMap<string, Partial<Orphan>>,
+    limit: number,
+  ): Promise<{ nowMs: number; orphans: Map<string, Orphan> }> {
+    return this.#noteOrphans("note", seen, limit);
+  }
+
+  /** Of those that are there. */
+  async changeOrphans(changes: ReadonlyMap<string, Partial<Orphan>>): Promise<Map<string, Orphan>> {
+    return (await this.#noteOrphans("set", changes, 0)).orphans;
+  }
+
+  async forgetOrphans(ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.hdel(this.keys.orphans, ...ids);
+  }
+
+  /** Whether `taker` alone may remove it for `holdMs`; else in how many ms to ask again, never when it is not known any more. */
+  async takeOrphan(
+    [id, type]: readonly [id: string, type: string],
+    taker: string,
+    holdMs: number,
+    perMinute: number,
+  ): Promise<{ tag: "ok" | "gone" } | { tag: "busy" | "budget"; ms: number }> {
+    const [tag, ms] = await this.#orphans("take", [id, type], {
+      taker,
+      holdMs: Math.ceil(holdMs),
+      perMinute,
+    });
+    return tag === "busy" || tag === "budget" ? { tag, ms: Number(ms) } : { tag: tag as "ok" | "gone" };
+  }
+
+  async #noteOrphans(
+    verb: string,
+    orphans: ReadonlyMap<string, Partial<Orphan>>,
+    limit: number,
+  ): Promise<{ nowMs: number; orphans: Map<string, Orphan> }> {
+    const entries = [...orphans].flatMap(([id, orphan]) => [id, JSON.stringify(orphan)]);
+    const [, now, stored] = await this.#orphans(verb, entries, { limit });
+    return { nowMs: Number(now), orphans: readOrphans(this.keys.orphans, pairs(stored)) };
+  }
+
+  #orphans(verb: string, entries: readonly string[], args: Record<string, Value>): Promise<unknown[]> {
+    return this.#run(
+      "orphans",
+      { findings: this.keys.orphans, budgets: this.keys.orphanBudgets, clock: this.keys.orphansClock },
+      {
+        now: this.#clock(),
+        verb,
+        entries: JSON.stringify(entries),
+        limit: 0,
+        taker: "",
+        holdMs: 0,
+        perMinute: 0,
+        ...args,
+      },
+    );
+  }
+
+  /** What the slow sweep remembers under a name; empty when nothing. */
+  async sweepNote(name: string): Promise<string> {
+    return (await this.#redis.hget(this.keys.orphanSweep, name)) ?? "";
+  }
+
+  async noteSweep(name: string, value: string): Promise<void> {
+    await this.#redis.hset(this.keys.orphanSweep, name, value);
+  }
+
+  /** Must stand before the record of a thing that is left on purpose goes. */
+  async noteRetained(retained: Record<string, string>): Promise<void> {
+    if (Object.keys(retained).length > 0) await this.#redis.hset(this.keys.retained, retained);
+  }
+
+  /** Type, and after a line break when it was last seen (ms), by token. */
+  retained(): Promise<Record<string, string>> {
+    return this.#redis.hgetall(this.keys.retained);
+  }
+
+  async forgetRetained(tokens: readonly string[]): Promise<void> {
+    if (tokens.length > 0) await this.#redis.hdel(this.keys.retained, ...tokens);
+  }
+
+  /** Stores what a person says of a stack's observation; answers when, ms. Undefined when there is no such stack. */
+  async attend(
+    stack: string,
+    field: "paused" | "policy" | "askedAt",
+    value: string,
+    announced?: { event: OutboxEvent; revision: string },
+  ): Promise<{ tag: "ok"; atMs: number } | { tag: "stale" | "missing" }> {
+    const [tag, at] = await this.#run(
+      "attend",
+      { stack: this.keys.stack(stack), outbox: this.keys.outbox(stack) },
+      {
+        now: this.#clock(),
+        field,
+        value,
+        revision: announced?.revision ?? "",
+        eventId: announced?.event.id ?? "",
+        event: announced?.event.text ?? "",
+      },
+    );
+    if (tag === "stale" || tag === "missing") return { tag };
+    return { tag: "ok", atMs: Number(at) };
+  }
+
+  /** The traversal that a request began, undefined when it is not known. */
+  async answered(stack: string, request: string): Promise<number | undefined> {
+    const key = this.keys.requests(stack);
+    const traversal = await typed(key, this.#redis.hget(key, request));
+    return traversal === null ? undefined : Number(traversal);
+  }
+
+  /** The incident that a stack has, and what is missing. */
+  async incident(
+    stack: string,
+  ): Promise<{ id: string; openedAtMs: number; lost: [id: string, sinceMs: number][] } | undefined> {
+    const [id, openedAt] = await this.#redis.hmget(this.keys.incidents(stack), "open", "openedAt");
+    if (id === null || id === undefined) return undefined;
+    const lost = pairs(await this.#redis.zrange(this.keys.lost(stack), "0", "-1", "WITHSCORES"));
+    // All of it is back: the next loss closes it.
+    if (lost.length === 0) return undefined;
+    return {
+      id,
+      openedAtMs: Number(openedAt),
+      lost: lost.map(([resource, since]) => [resource, Number(since)]),
+    };
+  }
+
+  /**
+   * Answers an incident; the ids of what was missing. `revision`: of the stack, from before it was hinted for; `stale` when
+   * it is another one now.
+   */
+  async answerIncident(
+    stack: string,
+    incident: string,
+    verdict: "approved" | "dismissed",
+    { event, revision }: { event: OutboxEvent; revision: string },
+  ): Promise<
+    | { tag: "ok"; resources: string[] }
+    | { tag: "answered"; verdict: string }
+    | { tag: "stale" }
+    | { tag: "missing" }
+  > {
+    const [tag, resources] = await this.#run(
+      "incident",
+      {
+        stack: this.keys.stack(stack),
+        lost: this.keys.lost(stack),
+        losses: this.keys.losses(stack),
+        incidents: this.keys.incidents(stack),
+        outbox: this.keys.outbox(stack),
+      },
+      { now: this.#clock(), incident, verdict, revision, eventId: event.id, event: event.text },
+    );
+    if (tag === "ok") return { tag, resources: resources as string[] };
+    if (tag === "answered") return { tag, verdict: String(resources) };
+    return tag === "stale" ? { tag } : { tag: "missing" };
   }
 
   /** The stack's own record, undefined when there is none. */
@@ -749,7 +1262,19 @@ function newerSchema(stack: string, schema: unknown): HomeostatError {
   );
 }
 
-const sortedSets: ReadonlySet<string> = new Set(["pending", "operations", "garbage", "queue", "due"]);
+function readOrphans(key: string, stored: [string, string][]): Map<string, Orphan> {
+  return new Map(readStored(key, () => stored.map(([id, text]) => [id, JSON.parse(text) as Orphan])));
+}
+
+const sortedSets: ReadonlySet<string> = new Set([
+  "pending",
+  "operations",
+  "garbage",
+  "queue",
+  "due",
+  "watch",
+  "lost",
+]);
 
 /** What Redis calls the type of a script's key; it follows from what the script calls it. */
 function typeOf(keys: Record<string, string>, key: string): string {

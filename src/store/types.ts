@@ -1,4 +1,5 @@
 /** What the store is told and what it answers. */
+import type { Finding } from "../../machines/resource.js";
 
 /** Whom to notify: a ready node and the resource that stands for it. */
 export interface Ring {
@@ -67,6 +68,8 @@ export interface Commit {
   delayMs?: number;
   reason?: string;
   event?: OutboxEvent;
+  /** applied: reality has these properties from now on. visible: and, for no traversal, others see a change. */
+  changed?: "applied" | "visible";
 }
 
 export interface OutboxEvent {
@@ -83,7 +86,7 @@ export type CommitAnswer =
 export interface Begin {
   stack: string;
   request: string;
-  kind: "create" | "update" | "rollback" | "delete" | "observe" | "cancel" | "stop";
+  kind: "create" | "update" | "rollback" | "delete" | "replace" | "observe" | "cancel" | "stop";
   /** The traversal that the caller expects to replace. */
   expected?: number;
   revision: string;
@@ -95,12 +98,14 @@ export interface Begin {
   name: string;
   options: string;
   event: string;
+  /** Only if nothing is under way. */
+  idle?: boolean;
 }
 
 export type BeginAnswer =
   | { tag: "ok"; traversal: number; goal: string }
   | { tag: "repeated" | "nothing" | "conflict"; traversal: number }
-  | { tag: "stale" | "missing" | "exists" | "void" };
+  | { tag: "stale" | "missing" | "exists" | "void" | "busy" };
 
 export type Facts =
   | { tag: "missing" }
@@ -156,4 +161,134 @@ export interface IndexEntry {
   doomed?: boolean;
   retain?: boolean;
   intent?: string;
+  /** The observer may have it repaired by a traversal. */
+  wished?: boolean;
+}
+
+/** What a look must know before it reads reality. */
+export interface Sight {
+  /** Redis's clock, ms. */
+  nowMs: number;
+  traversal: number;
+  attempt: string;
+  /** A traversal is under way. */
+  moving: boolean;
+  status: string;
+  action: string;
+  paused: string;
+  /** Policy documents: the template's, and the one that was set at run time. */
+  goalPolicy: string;
+  policy: string;
+  /** When somebody asked for all of the stack to be looked at, ms; 0: never. */
+  askedAtMs: number;
+  stackRevision: string;
+  record: ResourceRecord;
+}
+
+/** What a look found, and what it would do about it. */
+export interface Observation {
+  /** Unique to this look; the holder of its repair. */
+  look: string;
+  traversal: number;
+  attempt: string;
+  type: string;
+  /** When the look began, on the stack's clock. */
+  seenAtMs: number;
+  revision: string;
+  /** Of the stack, from before it was hinted for. */
+  stackRevision: string;
+  fields: Record<string, string>;
+  index: string;
+  events: readonly OutboxEvent[];
+  finding: Finding;
+  /** The finding has led to a new state. */
+  entered: boolean;
+  want?: {
+    how: "repair" | "reconverge";
+    fields: Record<string, string>;
+    index: string;
+    callMs: number;
+    budget: Budget;
+    typeBudget: Budget | undefined;
+    lost: { limit: number; withinMs: number };
+    incident: OutboxEvent;
+  };
+}
+
+export interface Budget {
+  burst: number;
+  perMinute: number;
+}
+
+export type ObserveAnswer =
+  | { tag: "changed" | "busy" | "repairing" | "wished" }
+  | {
+      tag: "noted";
+      why: "paused" | "over" | "traversal" | "dismissed" | "incident" | "budget" | "nothing";
+      /** When to ask again; undefined: not a matter of time. */
+      ms: number | undefined;
+    };
+
+/** A node of the open traversal, as it stands. */
+export interface NodeView {
+  node: string;
+  pool: string;
+  /** That stands for it. */
+  resource: string;
+  predecessors: number;
+  arrived: number;
+  done: boolean;
+  failed: boolean;
+  /** When it is rung for again, ms; undefined when it is not ready. */
+  ringAtMs: number | undefined;
+  /** In the queue, from 1. */
+  place: number | undefined;
+  /** Some of the nodes that have not arrived; known of update nodes. */
+  missing: string[];
+}
+
+/** How a resource stands, of one moment. */
+export interface View {
+  /** The stack's clock, ms. */
+  nowMs: number;
+  stack: ResourceRecord;
+  /** Empty when there is none. */
+  record: ResourceRecord;
+  /** Those that the open graph has. */
+  nodes: NodeView[];
+  /** When somebody is rung for to end its call, ms. */
+  operationAtMs: number | undefined;
+  /** Since when it is missing, ms. */
+  lostSinceMs: number | undefined;
+  incident: { id: string; openedAtMs: number; lost: number } | undefined;
+  /** What a person said of its loss. */
+  verdict: "" | "approved" | "dismissed";
+}
+
+/** A thing that carries our marks and that no record knows. */
+export interface Orphan {
+  type: string;
+  physicalId: string;
+  stack: string;
+  stackName: string;
+  resource: string;
+  token: string;
+  /** Empty: the marks do not say. */
+  deployment: string;
+  why: "stack gone" | "resource gone" | "another thing" | "lost" | "retained";
+  /** Redis's clock, ms. */
+  firstSeen: number;
+  lastSeen: number;
+  /** It was announced. */
+  told?: boolean;
+  /** A person wants it removed. */
+  decided?: boolean;
+  /** Why it could not be removed. */
+  failure?: string;
+}
+
+/** What to look at: a resource by where it physically is; without a resource, a stack that wants a traversal. */
+export interface Watched {
+  stack: string;
+  resource?: { id: string; type: string; physicalId: string };
 }

@@ -11,6 +11,8 @@
  *       .build();
  */
 import type { Json, JsonObject } from "../json.js";
+import type { PolicyDocument, PolicyPart } from "../observer/policy.js";
+import { policyKey, policyParameter } from "./policy.js";
 import type { ParameterType } from "./types.js";
 
 type Step = string | number;
@@ -75,6 +77,8 @@ export interface ResourceOptions<R extends string> {
   dependsOn?: readonly R[];
   deletionPolicy?: "Delete" | "Retain";
   metadata?: JsonObject;
+  /** How it is kept in line; goes over what `policy` says for all. */
+  policy?: PolicyPart;
   description?: string;
 }
 
@@ -137,9 +141,16 @@ class StackTemplate<P extends string = never, R extends string = never> {
     properties: { readonly [property: string]: Value<P, R> } = {},
     options: ResourceOptions<R> = {},
   ): StackTemplate<P, R | N> {
-    const { dependsOn, deletionPolicy, ...others } = options;
+    const { dependsOn, deletionPolicy, policy, ...others } = options;
     const entry = { type, properties, depends_on: dependsOn, deletion_policy: deletionPolicy, ...others };
+    if (policy !== undefined) entry.metadata = { ...entry.metadata, [policyKey]: policy as JsonObject };
     this.#resources.push([name, entry]);
+    return this;
+  }
+
+  /** How the stack's resources are kept in line: the default of the parameter `homeostat_policy`. */
+  policy(document: PolicyDocument<R>): this {
+    this.#parameters.push([policyParameter, { type: "json", default: document }]);
     return this;
   }
 

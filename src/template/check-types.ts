@@ -1,12 +1,13 @@
 /**
  * What can be said against a template before anything is resolved: types that nobody provides, properties that they do
- * not have, literals that they refuse. A value that contains a function is known only at its visit and passes here.
+ * not have, literals that they refuse, a policy that is none. A value that contains a function is known only at its visit and passes here.
  */
 import { z } from "zod";
 import type { Problem } from "../errors.js";
 import type { Json, JsonObject } from "../json.js";
 import type { ResourceType, ResourceTypes } from "../providers/provider.js";
 import { callOf, hasCall } from "./functions.js";
+import { checkTemplatePolicy } from "./policy.js";
 import { Problems } from "./problems.js";
 import { pathText } from "./read-value.js";
 import type { Expression, Path, ResourceDefinition, Template } from "./types.js";
@@ -29,6 +30,7 @@ export function checkAgainstTypes(template: Template, types: ResourceTypes): Pro
   for (const { name, value } of template.outputs.values()) {
     checkAttributes(problems, template, types, value, ["outputs", name, "value"]);
   }
+  checkTemplatePolicy(problems, template);
   return problems.list();
 }
 

@@ -1,5 +1,6 @@
 /** Values of parameters: what people give, as text or JSON, to the types that the template declares. */
 import type { Json } from "../json.js";
+import { checkGivenPolicy, policyParameter } from "./policy.js";
 import { Problems } from "./problems.js";
 import { readValue } from "./read-value.js";
 import type { ParameterDefinition, ParameterType, ParameterValues, Template } from "./types.js";
@@ -37,6 +38,8 @@ export function parameterValues(
   const declared = [...template.parameters.values()];
   const values = declared.map((parameter): [string, Json] => [parameter.name, choice.valueOf(parameter)]);
   choice.refuseUndeclared();
+  const policy = values.find(([name]) => name === policyParameter && choice.given.includes(name));
+  if (policy !== undefined) checkGivenPolicy(choice.problems, template, policy[1]);
   choice.problems.throwIfAny();
   const pseudo = { "OS::stack_name": context.stackName, "OS::stack_id": context.stackId };
   return {

@@ -1,8 +1,10 @@
 /** From a template's declarations to values: what a goal says of each resource, and what the stack gives out. */
 import { HomeostatError, InvalidError, type Problem } from "../errors.js";
 import { canonicalJson, type Json, type JsonObject } from "../json.js";
+import { mergeParts, type PolicyDocument, partOf } from "../observer/policy.js";
 import { type Evaluated, evaluate, type Scope, type View } from "./evaluate.js";
 import { callOf } from "./functions.js";
+import { metadataPolicy } from "./policy.js";
 import type {
   BoundDefinition,
   Expression,
@@ -14,8 +16,12 @@ import type {
   Template,
 } from "./types.js";
 
-/** Puts a definition together with the parameters that it uses. */
-export function bindDefinition(definition: ResourceDefinition, parameters: ParameterValues): BoundDefinition {
+/** Puts a definition together with the parameters that it uses, and with what the template's policy says of it. */
+export function bindDefinition(
+  definition: ResourceDefinition,
+  parameters: ParameterValues,
+  policy: PolicyDocument = {},
+): BoundDefinition {
   const used = new Set<string>();
   collectParameters(definition.properties, used);
   const names = [...used].filter((name) => Object.hasOwn(parameters.values, name)).sort();
@@ -23,7 +29,16 @@ export function bindDefinition(definition: ResourceDefinition, parameters: Param
     definition,
     parameters: Object.fromEntries(names.map((name) => [name, parameters.values[name] ?? null])),
     hidden: names.filter((name) => parameters.hidden.includes(name)),
+    ...resourcePolicy(definition, policy),
   };
+}
+
+function resourcePolicy(
+  definition: ResourceDefinition,
+  document: PolicyDocument,
+): Pick<BoundDefinition, "policy"> {
+  const policy = mergeParts(partOf(document, definition.type, definition.name), metadataPolicy(definition));
+  return Object.keys(policy).length > 0 ? { policy } : {};
 }
 
 function collectParameters(expression: Expression, names: Set<string>): void {
@@ -38,10 +53,11 @@ function parameterOf(argument: Json): string {
 }
 
 /** Equal for two bound definitions exactly if they describe the same goal. */
-export function definitionText({ definition, parameters }: BoundDefinition): string {
+export function definitionText({ definition, parameters, policy }: BoundDefinition): string {
   const { type, properties, dependsOn, deletionPolicy, metadata } = definition;
   const sorted = [...dependsOn].sort();
-  return canonicalJson({ type, properties, parameters, dependsOn: sorted, deletionPolicy, metadata });
+  const common = { type, properties, parameters, dependsOn: sorted, deletionPolicy, metadata };
+  return canonicalJson(policy === undefined ? common : { ...common, policy: policy as JsonObject });
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The shapes a template has once it is parsed. One place for the parser, the graph and the visits. */
 import type { Problem } from "../errors.js";
 import type { Json, JsonObject } from "../json.js";
+import type { PolicyPart } from "../observer/policy.js";
 
 export type ParameterType = "string" | "number" | "boolean" | "json" | "comma_delimited_list";
 
@@ -80,6 +81,8 @@ export interface BoundDefinition {
   parameters: JsonObject;
   /** Which of those are hidden. */
   hidden: string[];
+  /** What the template says of how the resource is kept in line; absent when it says nothing. */
+  policy?: PolicyPart;
 }
 
 /** What a resource looks like to those who refer to it. */

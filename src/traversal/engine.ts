@@ -60,6 +60,8 @@ export interface Engine {
   types: ResourceTypes;
   sealing: Sealing;
   limits: Limits;
+  /** Marks what is made. */
+  deployment?: string;
   trace: Trace;
   log: ProviderLog;
 }

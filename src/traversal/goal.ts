@@ -5,7 +5,7 @@ import { type StackAction, type StackEvent, statusOfState } from "../../machines
 import { stackActor } from "../actor/actor.js";
 import { HomeostatError } from "../errors.js";
 import { readStored } from "../store/damage.js";
-import type { BeginAnswer } from "../store/store.js";
+import type { BeginAnswer, ResourceRecord } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { emptyGoal, firstGoal, type GoalDocument, writeGoal } from "./goal-document.js";
 import type { LifecycleEvent } from "./lifecycle-event.js";
@@ -22,12 +22,30 @@ export interface GoalRequest {
   /** Stack id. */
   stack: string;
   name: string;
-  kind: "create" | "update" | "rollback" | "delete" | "cancel" | "stop";
+  kind: "create" | "update" | "rollback" | "delete" | "replace" | "observe" | "cancel" | "stop";
   goal?: GoalDocument;
   options?: GoalOptions;
   /** The traversal that the caller believes to be the current one. */
   expected?: number;
   reason?: string;
+  /** Only if nothing is under way. */
+  idle?: boolean;
+  purpose?: GoalPurpose;
+}
+
+/** What a goal is for besides its template. */
+export interface GoalPurpose {
+  /** Incarnations to be replaced whether they fit or not, by id. */
+  replace?: readonly string[];
+  /** A replacement that came while an update was under way does what was left of it: it also mends what differs. */
+  mend?: boolean;
+}
+
+/** As stored with the goal. */
+export type StoredOptions = GoalOptions & GoalPurpose;
+
+export function readOptions(record: ResourceRecord): StoredOptions {
+  return JSON.parse(record.options || "{}") as StoredOptions;
 }
 
 export interface GoalSet {
@@ -81,8 +99,9 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
       template: request.goal === undefined ? emptyGoal : template,
       ...(request.options?.timeoutMs === undefined ? {} : { timeoutMs: request.options.timeoutMs }),
       name,
-      options: JSON.stringify(request.options ?? {}),
+      options: JSON.stringify({ ...request.options, ...request.purpose } satisfies StoredOptions),
       event: JSON.stringify(event),
+      ...(request.idle === undefined ? {} : { idle: request.idle }),
     });
     if (kind === "create" && answer.tag === "ok") await store.forgetBirth(stack, name);
     if (answer.tag === "void") await store.dropTemplate(stack, firstGoal);
@@ -109,6 +128,8 @@ async function conclude(
       return { traversal: answer.traversal, begun: false };
     case "stale":
       return undefined;
+    case "busy":
+      throw new HomeostatError("conflict", `something is under way in stack ${request.name}`);
     case "conflict":
       throw new HomeostatError(
         "conflict",

@@ -15,7 +15,7 @@ export interface LifecycleEvent {
   resource?: string;
   resourceId?: string;
   traversal: number;
-  /** A resource's state, or a stack's status in lower case. */
+  /** A resource's state or `repaired`; a stack's status in lower case, `paused`, `resumed` or what became of an incident. */
   what: string;
   /** What the stack was last asked for; for events of the stack. */
   action?: string;

@@ -10,14 +10,25 @@ export interface NodeGoal {
   dependencies: Dependency[];
   /** Other incarnations of the name that could be taken back. */
   alternates: string[];
+  /** Absent: whatever differs is mended. False: drift is left to those whose business it is. */
+  repair?: false;
+  /** The incarnation that is to be replaced whether it fits or not. */
+  condemned?: string;
 }
 
 export function writeNodeGoal(
   sealing: Sealing,
   goal: { wanted: Wanted } & NonNullable<PlannedNode["goal"]>,
 ): string {
-  const { wanted, dependencies, alternates } = goal;
-  const text: NodeGoal = { bound: wanted.bound, definition: wanted.definition, dependencies, alternates };
+  const { wanted, dependencies, alternates, repair, condemned } = goal;
+  const text: NodeGoal = {
+    bound: wanted.bound,
+    definition: wanted.definition,
+    dependencies,
+    alternates,
+    ...(repair === undefined ? {} : { repair }),
+    ...(condemned === undefined ? {} : { condemned }),
+  };
   return sealing.sealIf(wanted.bound.hidden.length > 0, JSON.stringify(text));
 }
 

@@ -6,8 +6,9 @@
  * 2. Anybody may do it at any time, several at once: each writes under its own attempt, one is opened.
  */
 import { type PlannedNode, planTraversal, type Wanted } from "../graph/plan.js";
-import { bindDefinition, definitionText } from "../template/template.js";
+import { bindDefinition, definitionText, templatePolicy } from "../template/template.js";
 import type { Engine } from "./engine.js";
+import { readOptions } from "./goal.js";
 import { type GoalDocument, readGoal, templateOf } from "./goal-document.js";
 import { writeNodeGoal } from "./node-goal.js";
 import { settleStack } from "./settle.js";
@@ -22,16 +23,27 @@ export async function prepareTraversal(engine: Engine, stack: string, traversal:
   if (record === undefined || record.traversal !== String(traversal) || record.open !== "") return;
   const goal = await readGoal(engine, stack, record.goal ?? "");
   if (goal === undefined) return;
-  const plan = planTraversal(wantedBy(engine, goal), await store.index(stack), () => random.id());
+  const { replace = [], mend } = readOptions(record);
+  const plan = planTraversal(wantedBy(engine, goal), await store.index(stack), () => random.id(), {
+    observing: record.action === "observe" || (record.action === "replace" && mend !== true),
+    condemned: new Set(replace),
+  });
   const attempt = random.id();
   await engine.trace.reach("after-graph", { stack });
   const ready = await writePlan(engine, stack, traversal, attempt, plan.nodes);
   if (ready === undefined) return;
-  const opened = await store.open(stack, traversal, attempt, {
-    updates: plan.updates,
-    cleanups: plan.cleanups,
-    ready,
-  });
+  const { resources: _, ...stackPolicy } = templatePolicy(goal.parameters);
+  const opened = await store.open(
+    stack,
+    traversal,
+    attempt,
+    {
+      updates: plan.updates,
+      cleanups: plan.cleanups,
+      ready,
+    },
+    JSON.stringify(stackPolicy),
+  );
   if (!opened.opened) return;
   await engine.trace.reach("after-open", { stack });
   await ringSafely(engine, stack, opened.rings);
@@ -39,11 +51,12 @@ export async function prepareTraversal(engine: Engine, stack: string, traversal:
   await store.reap(stack);
 }
 
-function wantedBy(engine: Engine, goal: GoalDocument): Map<string, Wanted> {
+export function wantedBy(engine: Engine, goal: GoalDocument): Map<string, Wanted> {
   const { resources } = templateOf(goal);
+  const policy = templatePolicy(goal.parameters);
   const wanted = new Map<string, Wanted>();
   for (const [name, definition] of resources) {
-    const bound = bindDefinition(definition, goal.parameters);
+    const bound = bindDefinition(definition, goal.parameters, policy);
     wanted.set(name, {
       bound,
       definition: engine.sealing.fingerprint(definitionText(bound)),

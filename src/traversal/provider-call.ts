@@ -7,6 +7,7 @@
  */
 
 import { messageOf } from "../errors.js";
+import type { JsonObject } from "../json.js";
 import { type Operation, ProviderError, type Thing } from "../providers/provider.js";
 import type { Visit } from "../store/store.js";
 import type { Engine } from "./engine.js";
@@ -28,15 +29,30 @@ export type Outcome =
       interrupted: boolean;
     };
 
+/** An update that mends: what is there, and what is to be. */
+export interface Repair {
+  observed: JsonObject;
+  target: JsonObject;
+}
+
 export class ProviderCall {
   readonly #engine: Engine;
   readonly #visit: Visit;
   readonly #holder: string;
   readonly #resource: VisitedResource;
   readonly #operation: Operation;
+  readonly #repair: Repair | undefined;
   #readAt = 0;
 
-  constructor(engine: Engine, visit: Visit, holder: string, resource: VisitedResource, operation: Operation) {
+  constructor(
+    engine: Engine,
+    visit: Visit,
+    holder: string,
+    resource: VisitedResource,
+    operation: Operation,
+    repair?: Repair,
+  ) {
+    this.#repair = repair;
     this.#engine = engine;
     this.#visit = visit;
     this.#holder = holder;
@@ -171,13 +187,14 @@ export class ProviderCall {
       stackName: resource.field("stackName"),
       resource: resource.field("name"),
       token: resource.field("token") || this.#visit.resource,
+      ...(this.#engine.deployment === undefined ? {} : { deployment: this.#engine.deployment }),
       signal,
       deadlineMs: this.#readAt + this.deadlineMs - this.#engine.clock.monotonicMs(),
       log: this.#engine.log,
     };
     const physical = resource.field("physical");
-    const applied = resource.properties(this.#engine);
-    const tried = resource.triedOrApplied(this.#engine);
+    const applied = this.#repair?.observed ?? resource.properties(this.#engine);
+    const tried = this.#repair?.target ?? resource.triedOrApplied(this.#engine);
     switch (this.#operation) {
       case "create":
         return { tag: "thing", thing: checked(await type.create(call, tried)) };
@@ -197,7 +214,7 @@ export class ProviderCall {
 }
 
 /** A provider is somebody else's code: what it returns is looked at once, here. */
-function checked(thing: Thing): Thing {
+export function checked(thing: Thing): Thing {
   const { physicalId, attributes } = (thing ?? {}) as Partial<Thing>;
   if (typeof physicalId !== "string" || physicalId === "") {
     throw new ProviderError("the provider returned no physical id");

@@ -28,6 +28,7 @@ export function indexEntry(
   record: ResourceRecord,
   machine: { state: ResourceState; context: ResourceContext },
   requires: readonly string[],
+  wished = false,
 ): string {
   const { context } = machine;
   const entry: IndexEntry = {
@@ -46,6 +47,7 @@ export function indexEntry(
     ...(context.doomed ? { doomed: true } : {}),
     ...(record.retain ? { retain: true } : {}),
     ...(record.intent ? { intent: record.intent } : {}),
+    ...(wished ? { wished: true } : {}),
   };
   return JSON.stringify(entry);
 }

@@ -2,8 +2,9 @@
 import { type StackEvent, statusOfState } from "../../machines/stack.js";
 import { stackActor } from "../actor/actor.js";
 import { HomeostatError } from "../errors.js";
+import { restMs } from "../limits.js";
 import { readStored } from "../store/damage.js";
-import type { Facts } from "../store/store.js";
+import { type Facts, type ResourceRecord, stackPool } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { setGoal } from "./goal.js";
 import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";
@@ -100,7 +101,11 @@ async function store(
   const { traversal } = facts;
   const final = ["complete", "failed", "cancelled"].includes(step.state);
   const status = statusOfState[step.state] ?? "CONVERGING";
-  const event = await stackEvent(engine, stack, traversal, status.toLowerCase(), step.context.reason);
+  const record = await engine.store.stack(stack);
+  const event = stackEvent(engine, stack, traversal, status.toLowerCase(), step.context.reason, record);
+  // Observers try it again; what they are to look at stands before it is there.
+  if (status === "FAILED")
+    await engine.store.watch(stackPool, { stack }, restMs(engine.limits, record?.retries));
   const stored = await engine.store.settle(stack, traversal, {
     revision: facts.revision,
     snapshot: step.snapshot,
@@ -114,14 +119,14 @@ async function store(
   return true;
 }
 
-async function stackEvent(
+function stackEvent(
   engine: Engine,
   stack: string,
   traversal: number,
   what: string,
   reason: string,
-): Promise<LifecycleEvent> {
-  const record = await engine.store.stack(stack);
+  record: ResourceRecord | undefined,
+): LifecycleEvent {
   return {
     type: "io.homeostat.api.v1.stack",
     id: `${stack}.${traversal}.${what}`,
@@ -138,11 +143,12 @@ async function stackEvent(
 /** Everything is gone: the keys, then the name. The last event goes out before, because its outbox goes too. */
 async function purgeStack(engine: Engine, stack: string, traversal: number, attempt: string): Promise<void> {
   const { store } = engine;
-  const event = await stackEvent(engine, stack, traversal, "deleted", "");
+  const event = stackEvent(engine, stack, traversal, "deleted", "", await store.stack(stack));
   if (!(await flushOutbox(engine, stack)) || !(await announceSafely(engine, [toOutbox(event)]))) return;
   await store.reap(stack, traversal);
   const record = await store.stack(stack);
   if (record === undefined || (await store.purge(stack, traversal, attempt, record)) !== "ok") return;
+  await store.unwatch(stackPool, { stack });
   await store.moveName(event.stackName, stack, "");
 }
 

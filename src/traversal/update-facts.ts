@@ -24,6 +24,8 @@ export interface UpdateFacts {
   /** Ids that the resource requires under this goal. */
   requires: string[];
   retain: boolean;
+  /** What the template says of observing it, as JSON. */
+  policy: string;
   /** Another incarnation of the name that fits exactly. */
   alternate: string | undefined;
 }
@@ -67,6 +69,7 @@ export async function gatherUpdate(
     inputs: ids.map((id, i) => `${id}@${records[i]?.output ?? ""}`).sort(),
     requires: [...new Set(ids)],
     retain: definition.deletionPolicy === "Retain",
+    policy: goal.bound.policy === undefined ? "" : JSON.stringify(goal.bound.policy),
     alternate: fit === "replace" ? await findAlternate(engine, visit, goal, type, properties) : undefined,
   };
 }

@@ -11,7 +11,14 @@ import type { ResourceEvent } from "../../machines/resource.js";
 import { HomeostatError, InvalidError, messageOf } from "../errors.js";
 import type { Thing } from "../providers/provider.js";
 import { readStored } from "../store/damage.js";
-import type { Commit, CommitAnswer, OutboxEvent, Ring, Visit } from "../store/store.js";
+import {
+  type Commit,
+  type CommitAnswer,
+  type OutboxEvent,
+  type Ring,
+  stackPool,
+  type Visit,
+} from "../store/store.js";
 import type { Engine, Milestone } from "./engine.js";
 import { giveAway, handOver } from "./hand-over.js";
 import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";
@@ -73,7 +80,15 @@ function nameIn(visit: Visit): string {
 const longestReason = 2_000;
 
 /** The states of which a reason says something; in others it is what went wrong before. */
-const statesWithReason: ReadonlySet<string> = new Set(["retrying", "failed", "uncertain"]);
+const statesWithReason: ReadonlySet<string> = new Set([
+  "retrying",
+  "failed",
+  "uncertain",
+  "drifted",
+  "missing",
+  "contested",
+  "unreadable",
+]);
 
 type Claimed = Extract<Awaited<ReturnType<Engine["store"]["claim"]>>, { tag: "claimed" }>;
 
@@ -100,6 +115,8 @@ class VisitRun {
   #announcedEvents = 0;
   #announced: Promise<boolean> = Promise.resolve(true);
   #commits = 0;
+  /** What the next commit says of reality. */
+  #changed: Commit["changed"];
 
   constructor(engine: Engine, visit: Visit, holder: string, acknowledge: () => void) {
     this.#engine = engine;
@@ -115,6 +132,19 @@ class VisitRun {
     this.#arrivals = claim.arrivals;
     await this.#read(claim);
     let next = await this.#begin();
+    while ("event" in next) next = await this.#step(next.event);
+    return next.verdict;
+  }
+
+  /** A repair in place: its intent is stored already, and no traversal knows of it. */
+  async repair(resource: VisitedResource, call: ProviderCall): Promise<Verdict> {
+    this.#resource = resource;
+    this.#operation = "update";
+    await this.#reach("after-intent");
+    await this.#reach("before-call");
+    const outcome = await call.run(this.#acknowledge, async () => {});
+    await this.#reach("after-call");
+    let next = await this.#conclude("update", outcome);
     while ("event" in next) next = await this.#step(next.event);
     return next.verdict;
   }
@@ -175,7 +205,7 @@ class VisitRun {
     this.#handed = text;
     if (!isToGo && resource.would(event) === "wait") return { event };
     resource.set({ handed: "" });
-    resource.recordThing(this.#engine, this.#readThing(text));
+    await this.#recordThing(this.#readThing(text));
     if (isToGo) {
       resource.set({ intent: "delete" });
       return { event: { type: "resume", late: true, cleanup: true, ...this.#provider().capabilities } };
@@ -214,7 +244,16 @@ class VisitRun {
       if (!(error instanceof InvalidError)) throw error;
       return { event: { type: "rejected", reason: error.message } };
     }
-    return { event: { type: "visit.update", fit: this.#update.fit, late, ...capabilities } };
+    const condemned = this.#goal.condemned === this.#visit.resource;
+    return {
+      event: {
+        type: "visit.update",
+        fit: condemned ? "replace" : this.#update.fit,
+        late,
+        ...(this.#goal.repair === false ? { repair: false } : {}),
+        ...capabilities,
+      },
+    };
   }
 
   async #step(event: ResourceEvent): Promise<Next> {
@@ -224,9 +263,10 @@ class VisitRun {
       case "pass":
         return this.#resource.state === "deleted" ? this.#gone("outcome") : this.#pass("decision");
       case "forget":
+        await this.#noteRetained();
         return this.#gone("decision");
       case "again":
-        return this.#again();
+        return this.#again(event.type === "failed");
       case "create":
       case "update":
       case "delete":
@@ -242,14 +282,17 @@ class VisitRun {
       case "fail":
       case "ask":
         return this.#fail(this.#resource.context.reason);
+      case "mend":
+      case "reconverge":
       case undefined:
         return this.#fail(`internal: nothing is foreseen for ${event.type} while ${this.#resource.state}`);
     }
   }
 
   /** The outcome is known; go on to what this visit is for, in one commit when nothing more is to be done. */
-  async #again(): Promise<Next> {
-    this.#resource.set({ intent: "", deadline: "" });
+  async #again(failed = false): Promise<Next> {
+    // A repair that was cut short may still land until its deadline.
+    this.#resource.set(failed ? { intent: "" } : { intent: "", deadline: "" });
     if (!this.#current) return this.#end({ mode: "outcome", effect: "keep" });
     const next = await this.#decide();
     if ("event" in next && this.#resource.would(next.event) === "pass") {
@@ -278,6 +321,14 @@ class VisitRun {
   #gone(mode: "decision" | "outcome"): Promise<Next> {
     this.#resource.set({ intent: "" });
     return this.#end({ mode, effect: "gone", value: "", requires: [] });
+  }
+
+  /** Its thing stays, and is no orphan. */
+  async #noteRetained(): Promise<void> {
+    const resource = this.#resource;
+    if (resource.field("retain") === "") return;
+    const token = resource.field("token") || this.#visit.resource;
+    await this.#engine.store.noteRetained({ [token]: resource.field("type") });
   }
 
   #fail(reason: string): Promise<Next> {
@@ -309,10 +360,12 @@ class VisitRun {
     await this.#reach("before-commit");
     const answer = await this.#commit(commit);
     await this.#reach("after-commit");
+    const { effect, mode } = commit;
+    const isStored = answer.tag === "ok" || (answer.tag === "stale" && mode === "outcome");
+    if (effect === "gone" && isStored) await this.#unwatch();
     if (answer.tag !== "ok") return this.#refused(answer);
     await this.#reach("before-publish");
     await this.#publish(answer.rings);
-    const { effect } = commit;
     if (effect === "done" || effect === "gone") {
       if (answer.milestone) await this.#settle();
       return { verdict: await this.#finish(0, answer.more) };
@@ -395,7 +448,13 @@ class VisitRun {
       effect: "replace",
       next: {
         resource,
-        fields: { name, type, pool, stackName: this.#resource.field("stackName") },
+        fields: {
+          name,
+          type,
+          pool,
+          stackName: this.#resource.field("stackName"),
+          ...(this.#resource.context.spoiled ? { fights: this.#resource.field("fights"), repairs: "1" } : {}),
+        },
         index: JSON.stringify({ name, type, state: "declared", sequence: 0, pool }),
       },
     });
@@ -476,13 +535,38 @@ class VisitRun {
         resource.set({ deadline: "", tried: "" });
         return { event: { type: "removed", call } };
       case "thing": {
-        resource.recordThing(this.#engine, outcome.thing);
+        await this.#recordThing(outcome.thing);
         resource.keepTried();
         const type = operation === "find" ? "found" : operation === "create" ? "created" : "updated";
         const next: Next = { event: { type, call } };
         return operation === "create" ? this.#concludeCreate(next, outcome.thing) : next;
       }
     }
+  }
+
+  /** Where the thing is must be known before it is recorded, so that observers find it. */
+  async #recordThing(thing: Thing): Promise<void> {
+    const resource = this.#resource;
+    const { store, limits } = this.#engine;
+    const { stack, resource: id } = this.#visit;
+    const output = resource.field("output");
+    if (thing.physicalId !== resource.field("physical")) {
+      const where = { id, type: resource.field("type"), physicalId: thing.physicalId };
+      await store.watch(resource.field("pool"), { stack, resource: where }, limits.firstLookMs);
+    }
+    resource.recordThing(this.#engine, thing);
+    const visible = resource.context.repairing && resource.field("output") !== output;
+    if (visible) await store.watch(stackPool, { stack }, 0);
+    this.#changed = visible ? "visible" : "applied";
+  }
+
+  /** Nobody need look at what is gone. */
+  async #unwatch(): Promise<void> {
+    const resource = this.#resource;
+    const physicalId = resource.field("physical");
+    if (physicalId === "") return;
+    const where = { id: this.#visit.resource, type: resource.field("type"), physicalId };
+    await this.#engine.store.unwatch(resource.field("pool"), { stack: this.#visit.stack, resource: where });
   }
 
   /** A fenced worker that made something hands it over (R10). */
@@ -498,7 +582,7 @@ class VisitRun {
 
   async #find(): Promise<Next> {
     this.#operation = "find";
-    const answer = await this.#commit({ mode: "outcome", effect: "hold" });
+    const answer = await this.#commit({ mode: "outcome", effect: "hold", operation: "find" });
     if (answer.tag !== "ok") return this.#refused(answer);
     await this.#reach("before-call");
     const call = new ProviderCall(this.#engine, this.#visit, this.#holder, this.#resource, "find");
@@ -533,9 +617,11 @@ class VisitRun {
       fields: resource.changes(),
       index: commit.effect === "gone" ? "" : resource.indexEntry(commit.requires),
       ...(event === undefined ? {} : { event }),
+      ...(this.#changed === undefined ? {} : { changed: this.#changed }),
     });
     if (answer.tag === "ok" || (answer.tag === "stale" && commit.mode === "outcome")) {
       resource.committed(commit.requires);
+      this.#changed = undefined;
       this.#handed = "";
       if (event !== undefined) this.#events.push(event);
     }
@@ -546,19 +632,9 @@ class VisitRun {
     const resource = this.#resource;
     if (!resource.hasNewState()) return undefined;
     const reason = statesWithReason.has(resource.state) ? resource.context.reason : "";
-    const event: LifecycleEvent = {
-      type: "io.homeostat.api.v1.resource",
-      id: `${this.#visit.stack}.${this.#visit.resource}.${resource.field("revision") || 0}`,
-      time: this.#engine.clock.timestamp(),
-      stack: this.#visit.stack,
-      stackName: resource.field("stackName"),
-      resource: resource.field("name"),
-      resourceId: this.#visit.resource,
-      traversal: this.#visit.traversal,
-      what: resource.state,
-      ...(reason === "" ? {} : { reason }),
-    };
-    return toOutbox(event);
+    const what = resource.isRepaired() ? "repaired" : resource.state;
+    if (what === "repaired") resource.set({ repairs: "" });
+    return toOutbox(resourceEvent(this.#engine, this.#visit, resource, what, reason));
   }
 
   async #publish(rings: readonly Ring[]): Promise<void> {
@@ -601,6 +677,38 @@ class VisitRun {
       operation: this.#operation,
     });
   }
+}
+
+/** Ends a repair in place, whose intent `observe.lua` has stored under this holder. */
+export function repairInPlace(
+  engine: Engine,
+  visit: Visit,
+  holder: string,
+  resource: VisitedResource,
+  call: ProviderCall,
+): Promise<Verdict> {
+  return new VisitRun(engine, visit, holder, () => {}).repair(resource, call);
+}
+
+export function resourceEvent(
+  engine: Engine,
+  visit: Visit,
+  resource: VisitedResource,
+  what: string,
+  reason: string,
+): LifecycleEvent {
+  return {
+    type: "io.homeostat.api.v1.resource",
+    id: `${visit.stack}.${visit.resource}.${resource.field("revision") || 0}`,
+    time: engine.clock.timestamp(),
+    stack: visit.stack,
+    stackName: resource.field("stackName"),
+    resource: resource.field("name"),
+    resourceId: visit.resource,
+    traversal: visit.traversal,
+    what,
+    ...(reason === "" ? {} : { reason }),
+  };
 }
 
 /** A ring that is lost costs time: the timers ring again (R17). */

@@ -18,11 +18,13 @@ export class VisitedResource {
   #changes: Fields = {};
   #machine: ReturnType<typeof resourceActor.read>;
   #storedState: ResourceState;
+  #wasRepairing: boolean;
 
   constructor(record: ResourceRecord) {
     this.#record = record;
     this.#machine = resourceActor.read(record.snapshot ?? "");
     this.#storedState = this.#machine.state;
+    this.#wasRepairing = this.#machine.context.repairing;
   }
 
   get state(): ResourceState {
@@ -63,6 +65,11 @@ export class VisitedResource {
     return this.#machine.state !== this.#storedState;
   }
 
+  /** Whether it has just become what it was before it drifted. */
+  isRepaired(): boolean {
+    return this.state === "ready" && (this.#wasRepairing || this.field("repairs") !== "");
+  }
+
   changes(): Fields {
     return { ...this.#changes };
   }
@@ -73,6 +80,7 @@ export class VisitedResource {
     this.#record = { ...this.#record, ...this.#changes, ...stored, revision };
     this.#changes = {};
     this.#storedState = this.#machine.state;
+    this.#wasRepairing = this.#machine.context.repairing;
   }
 
   /** Forgets what was not committed. */
@@ -85,8 +93,9 @@ export class VisitedResource {
     return requiresOf(this.#record);
   }
 
-  indexEntry(requires: readonly string[] | undefined): string {
-    return indexEntry({ ...this.#record, ...this.#changes }, this.#machine, requires ?? this.requires());
+  indexEntry(requires: readonly string[] | undefined, wished = false): string {
+    const record = { ...this.#record, ...this.#changes };
+    return indexEntry(record, this.#machine, requires ?? this.requires(), wished);
   }
 
   /** The properties that a call is about to carry. */
@@ -122,6 +131,8 @@ export class VisitedResource {
       retain: facts.retain ? "1" : "",
       replacedBy: "",
       tried: "",
+      policy: facts.policy,
+      ...(facts.definition === this.field("definition") ? {} : { fights: "" }),
     });
   }
 

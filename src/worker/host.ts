@@ -5,16 +5,21 @@
 import type { Redis } from "ioredis";
 import { createActor, fromPromise, waitFor } from "xstate";
 import { type WorkerEvent, workerMachine } from "../../machines/worker.js";
+import { Observation } from "../api/observation.js";
 import { ApiService } from "../api/service.js";
 import { Stacks } from "../api/stacks.js";
+import { Views } from "../api/views.js";
 import { Bodies } from "../bus/bodies.js";
 import { NatsBus } from "../bus/bus.js";
 import { connectNats, type NatsLink, type NatsOptions, watchConnection } from "../bus/connect.js";
 import { defaultStreamLimits, type StreamLimits, Streams } from "../bus/streams.js";
 import { defaultPrefix, Subjects } from "../bus/subjects.js";
 import { messageOf } from "../errors.js";
+import { ElectionNodes } from "../leadership/election-nodes.js";
 import { type Leadership, RedlockLeadership } from "../leadership/leadership.js";
 import { defaultLimits, type Limits } from "../limits.js";
+import { Observing } from "../observer/observing.js";
+import { defaultPolicy, type Policy } from "../observer/policy.js";
 import type { ProviderLog, ResourceTypes } from "../providers/provider.js";
 import { randomId } from "../random-id.js";
 import { Sealing } from "../store/sealing.js";
@@ -25,8 +30,8 @@ import { openRedis } from "./redis.js";
 import { Sweeper } from "./sweeper.js";
 import { defaultWorkerLimits, Worker, type WorkerLimits } from "./worker.js";
 
-/** api: answers requests. worker: visits. sweeper: may be elected to look after the timers. */
-type Role = "api" | "worker" | "sweeper";
+/** api: answers requests. worker: visits. sweeper: may be elected to look after the timers. observer: looks at reality. */
+type Role = "api" | "worker" | "sweeper" | "observer";
 
 /** How long closing one thing may take. */
 const closeMs = 3_000;
@@ -48,6 +53,8 @@ export interface HostOptions {
   pools?: readonly string[];
   /** Default: all. */
   roles?: readonly Role[];
+  /** What is done about things that carry our marks and that no record knows, unless their stack says. Default: report. */
+  orphans?: Policy["orphans"];
   limits?: Partial<Limits>;
   workerLimits?: Partial<WorkerLimits>;
   streamLimits?: Partial<StreamLimits>;
@@ -77,8 +84,10 @@ class RunningHost implements Host {
   #redis: Redis | undefined;
   #link: NatsLink | undefined;
   #service: ApiService | undefined;
+  #electionNodes: ElectionNodes | undefined;
   #leadership: Leadership | undefined;
   #sweeper: Sweeper | undefined;
+  #observing: Observing | undefined;
   #calls = 0;
 
   constructor(options: HostOptions) {
@@ -120,7 +129,7 @@ class RunningHost implements Host {
   }
 
   async #open(): Promise<void> {
-    const { log, roles = ["api", "worker", "sweeper"], nats } = this.#options;
+    const { log, roles = ["api", "worker", "sweeper", "observer"], nats } = this.#options;
     const subjects = new Subjects(this.#options.prefix);
     const limits = { ...defaultLimits, ...this.#options.limits };
     const streamLimits = { ...defaultStreamLimits, ...this.#options.streamLimits };
@@ -140,32 +149,58 @@ class RunningHost implements Host {
       types: this.#options.types,
       sealing,
       limits,
+      deployment: await store.nameDeployment(randomId()),
       trace: { reach: (milestone, context) => this.#reached(milestone, context) },
       log,
     };
     if (roles.includes("sweeper")) this.#startSweeper(engine);
     if (roles.includes("worker")) await this.#startWorkers(engine, link, streams, subjects);
+    if (roles.includes("observer")) await this.#startObserving(engine, link, streams, subjects);
     if (roles.includes("api")) await this.#startService(engine, link, subjects, streamLimits);
     void watchConnection(link, log, {
       lost: () => {
         for (const worker of this.#workers) worker.connectionLost();
+        this.#observing?.connectionLost();
       },
       back: () => {
         for (const worker of this.#workers) worker.connectionBack();
+        this.#observing?.connectionBack();
       },
     });
+  }
+
+  #connectElectionNodes(): ElectionNodes {
+    const { redisNodesForElection, redisUrl } = this.#options;
+    this.#electionNodes ??= new ElectionNodes(redisNodesForElection ?? [redisUrl]);
+    return this.#electionNodes;
   }
 
   #startSweeper(engine: Engine): void {
     const sweeper = new Sweeper(engine);
     this.#sweeper = sweeper;
     this.#leadership = new RedlockLeadership({
-      nodes: this.#options.redisNodesForElection ?? [this.#options.redisUrl],
+      nodes: this.#connectElectionNodes(),
       key: `${engine.store.keys.prefix}leader:sweeper`,
       clock: engine.clock,
+      random: engine.random,
       log: engine.log,
     });
     this.#leadership.lead((signal) => sweeper.run(signal));
+  }
+
+  async #startObserving(engine: Engine, link: NatsLink, streams: Streams, subjects: Subjects): Promise<void> {
+    const nodes = this.#connectElectionNodes();
+    const { orphans = defaultPolicy.orphans } = this.#options;
+    this.#observing = new Observing({
+      engine,
+      link,
+      streams,
+      subjects,
+      nodes,
+      pools: this.#pools(),
+      orphans,
+    });
+    await this.#observing.start();
   }
 
   async #startWorkers(engine: Engine, link: NatsLink, streams: Streams, subjects: Subjects): Promise<void> {
@@ -193,6 +228,8 @@ class RunningHost implements Host {
       connection: link.connection,
       subjects,
       stacks: new Stacks(engine),
+      observation: new Observation(engine),
+      views: new Views(engine),
       bodies: new Bodies(link, subjects.bodyBucket, bodyMaxAgeMs),
       figures: () => this.#figures(),
       log: engine.log,
@@ -213,11 +250,12 @@ class RunningHost implements Host {
       in_flight: sum((worker) => worker.inFlight),
       calls: this.#calls,
       sweeps: this.#sweeper?.passes ?? 0,
+      ...(this.#observing === undefined ? {} : { observer: this.#observing.figures() }),
     };
   }
 
   async #drain(): Promise<void> {
-    const visits = Promise.all(this.#workers.map((worker) => worker.drain()));
+    const visits = Promise.all([...this.#workers.map((worker) => worker.drain()), this.#observing?.stop()]);
     const over = new AbortController();
     await Promise.race([visits, this.#withoutRedis(over.signal)]);
     over.abort();
@@ -242,6 +280,8 @@ class RunningHost implements Host {
     for (const worker of this.#workers) worker.abandon();
     this.#service?.abandon();
     this.#leadership?.abandon();
+    this.#observing?.abandon();
+    this.#electionNodes?.close();
     this.#redis?.disconnect();
     void this.#link?.connection
       .close()

@@ -2,7 +2,7 @@
  * What convergence costs, next to what it cannot do without and next to a job queue, all in one run on one machine.
  *
  * BENCH_NODES (10000), BENCH_ROUNDS (3) and BENCH_PARTS (all: create,always,scale,visits,
- * exploring) make it shorter or longer.
+ * exploring,observed,observing) make it shorter or longer; BENCH_THINGS (100000) are observed.
  */
 import { cpus, loadavg } from "node:os";
 import {
@@ -17,12 +17,16 @@ import {
 } from "./contenders.js";
 import { type Exploring, measureExploring, type Speed } from "./exploring.js";
 import { median, number, several, table } from "./figures.js";
+import { measureObserved, type ObservedRun, type ObservedRuns } from "./observed.js";
+import { measureObserving, type Observing } from "./observing.js";
 import { type Durability, Servers, type Sums } from "./servers.js";
 import { dag, tree } from "./shapes.js";
 
 const nodes = Number(process.env.BENCH_NODES ?? 10_000);
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3);
-const parts = new Set((process.env.BENCH_PARTS ?? "create,always,scale,visits,exploring").split(","));
+const parts = new Set(
+  (process.env.BENCH_PARTS ?? "create,always,scale,visits,exploring,observed,observing").split(","),
+);
 const fewNodes = 100;
 const scriptNodes = Math.min(nodes, 1_000);
 
@@ -234,6 +238,71 @@ function exploringTable({ update, generated, bareUs }: Exploring): string {
   );
 }
 
+function observedTable({ waiting, live }: ObservedRuns): string {
+  const row = (what: string, run: ObservedRun) => [
+    what,
+    number((run.messages / run.ms) * 1_000),
+    number(run.messages / run.batches),
+    number(run.observerUs),
+    number(run.natsUs),
+    number(run.lateMs.p50),
+    number(run.lateMs.p99),
+  ];
+  return table(
+    "What producers saw, fetched, read and acknowledged by one observer",
+    [
+      "",
+      "messages per second",
+      "per batch",
+      "observer CPU µs each",
+      "nats-server CPU µs each",
+      "late ms",
+      "p99",
+    ],
+    [row("all waiting", waiting), row("20,000 a second", live)],
+  );
+}
+
+function observingTables({ bare, repair, unchanged, sweep }: Observing): string {
+  const ratio = (of: number, to: number) => number(of / to);
+  const latency = table(
+    "From an event to the start of the repair, 1,000 drifts a second, ms",
+    ["", "p50", "p99", "worst", "× bare p50", "CPU µs each"],
+    [
+      ["message and one Redis command", number(bare.p50), number(bare.p99), number(bare.worst), "1", "-"],
+      [
+        `repair, ${repair.repairs} of them`,
+        number(repair.p50),
+        number(repair.p99),
+        number(repair.worst),
+        ratio(repair.p50, bare.p50),
+        number(repair.cpuUs),
+      ],
+    ],
+  );
+  const looks = table(
+    "Looks that find nothing new, one process",
+    ["", "per second", "reads", "process CPU µs each", "redis-server CPU µs each"],
+    [
+      [
+        `${unchanged.events} events`,
+        number((unchanged.events / unchanged.ms) * 1_000),
+        number(unchanged.reads),
+        number(unchanged.cpuUs),
+        number(unchanged.redisUs),
+      ],
+      [
+        `all of ${sweep.things} things`,
+        number((sweep.things / sweep.ms) * 1_000),
+        number(sweep.things),
+        number(sweep.cpuUs),
+        number(sweep.redisUs),
+      ],
+    ],
+  );
+  return `${latency}\n${looks}\n  memory of the process after all that: ${number(sweep.rssMb)} MB`;
+}
+
 function timeTables({ many, timed }: Visits): string {
   const us = (ms: number) => number((ms / many.visits) * 1000);
   const processes = table(
@@ -266,6 +335,9 @@ const sizes = parts.has("scale") ? await scale() : new Map<number, Created[]>();
 const counted = parts.has("visits") ? await visits() : undefined;
 if (parts.has("exploring")) note("exploring");
 const exploring = parts.has("exploring") ? await measureExploring() : undefined;
+if (parts.has("observed")) note("observed");
+const observed = parts.has("observed") ? await measureObserved() : undefined;
+const observing = parts.has("observing") ? await measureObserving(note) : undefined;
 note("done");
 
 if (everysec.length > 0)
@@ -280,6 +352,8 @@ const tables = [
   ...(everysec.length > 0 ? [updateTable(everysec)] : []),
   ...(counted === undefined ? [] : [visitTable(counted), timeTables(counted)]),
   ...(exploring === undefined ? [] : [exploringTable(exploring)]),
+  ...(observed === undefined ? [] : [observedTable(observed)]),
+  ...(observing === undefined ? [] : [observingTables(observing)]),
 ];
 console.log(tables.join("\n"));
 const machine = `${cpus().length} processors, load ${number(loads[0] ?? 0)} at the start, ${number(loads.at(-1) ?? 0)} at the end, at most ${number(Math.max(...loads))}; Node ${process.version}`;
@@ -294,6 +368,8 @@ console.log(
     sizes: [...sizes],
     visits: counted && withoutMaps(counted),
     exploring,
+    observed,
+    observing,
   }),
 );
 

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parseDuration, parseParameters, settingsOf } from "../../src/cli/settings.js";
+import { orphansOf, parseDuration, parseParameters, settingsOf } from "../../src/cli/settings.js";
 import { checkStackName, nameFromFile, readTemplate } from "../../src/cli/template-file.js";
 
 describe("durations", () => {
@@ -44,6 +44,19 @@ describe("the stack's name from its file", () => {
 
   it.each(["a/b", "", "-x", "a b", "x".repeat(129)])("%j is none", (name) => {
     expect(() => checkStackName(name)).toThrow(/is not a stack name/);
+  });
+});
+
+describe("what is done about orphans", () => {
+  it.each([
+    [undefined, {}, undefined],
+    [undefined, { HOMEOSTAT_ORPHANS: "remove" }, "remove"],
+    [undefined, { HOMEOSTAT_ORPHANS: "" }, undefined],
+    ["report", { HOMEOSTAT_ORPHANS: "remove" }, "report"],
+  ])("%j with %j: %j", (option, env, said) => expect(orphansOf(option, env)).toBe(said));
+
+  it("nothing but report and remove", () => {
+    expect(() => orphansOf("delete", {})).toThrow('orphans can be report or remove, not "delete"');
   });
 });
 

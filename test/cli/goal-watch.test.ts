@@ -88,6 +88,22 @@ const ends: [string, Partial<WatchedGoal>, Seen[], GoalEnd | undefined][] = [
     [{ event: [5, "complete", "rollback"] }],
     { tag: "superseded", action: "rollback", traversal: 5 },
   ],
+  [
+    "the observer's traversal goes to the same goal",
+    {},
+    [
+      { event: [4, "converging", "observe"] },
+      { event: [4, "incident"] },
+      { event: [4, "complete", "observe"] },
+    ],
+    { tag: "reached" },
+  ],
+  [
+    "and what becomes of it counts",
+    {},
+    [{ event: [4, "converging", "observe"] }, { event: [4, "failed", "observe", "no"] }],
+    { tag: "failed", reason: "no" },
+  ],
   ["a cancel", {}, [{ event: [4, "cancelled"] }], { tag: "cancelled", traversal: 4 }],
   ["its own cancel", { kind: "cancel" }, [{ event: [3, "cancelled"] }], { tag: "reached" }],
   ["a delete, by its event", { kind: "delete" }, [{ event: [3, "deleted", "delete"] }], { tag: "reached" }],

@@ -55,6 +55,7 @@ describe("2: usage and invalid templates", () => {
       ["simulate", "x", "--explore", "9", "--jobs", "0"],
       /--jobs needs a whole number of at least 1/,
     ],
+    ["a file and none", ["policy", "x", "-f", "empty.yaml", "--reset"], /either a file or --reset/],
     ["nothing to simulate", ["simulate"], /give scenario files, or --generate N/],
   ];
 
@@ -123,9 +124,19 @@ resources:
       "list",
       "show",
       "events",
+      "observe",
+      "replace",
+      "pause",
+      "resume",
+      "incidents",
+      "approve",
+      "dismiss",
+      "policy",
+      "watched",
       "dev",
       "daemon",
       "simulate",
+      "orphans",
     ]) {
       expect((await place.run([name, "--help"])).stdout).toMatch(/Exit status:/);
     }
@@ -140,9 +151,18 @@ describe("5: not found", () => {
       ["rollback", "x"],
       ["cancel", "x"],
       ["events", "x"],
+      ["observe", "x"],
+      ["replace", "x", "y"],
+      ["pause", "x"],
+      ["resume", "x"],
+      ["incidents", "x"],
+      ["approve", "x"],
+      ["policy", "x"],
     ]) {
       expect(await place.run(args)).toMatchObject({ status: 5, stdout: "" });
     }
+    expect(await place.run(["incidents"])).toMatchObject({ status: 0, stdout: "" });
+    expect(await place.run(["watched"])).toMatchObject({ status: 0, stdout: "" });
     expect(await place.run(["list"])).toMatchObject({ status: 0, stdout: "" });
     expect(await place.things()).toEqual([]);
     const json = await place.run(["show", "x", "--json"]);

@@ -3,9 +3,10 @@ import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { createColors } from "picocolors";
 import { describe, expect, it } from "vitest";
+import { formatAge } from "../../src/age.js";
 import type { ResourceView } from "../../src/api/schemas.js";
 import { oneLine, printable, truncate, widthOf } from "../../src/cli/printable.js";
-import { eventLine, formatAge, Progress } from "../../src/cli/progress.js";
+import { eventLine, Progress } from "../../src/cli/progress.js";
 import { Terminal } from "../../src/cli/terminal.js";
 
 const plain = createColors(false);

@@ -56,4 +56,12 @@ export const types = [
       return new Promise((_resolve, reject) => setTimeout(() => reject(new Error("much too late")), 5_000));
     },
   },
+  {
+    // How things stand is not told by the one whose property says "never".
+    ...rest,
+    type: "Bad::Silent",
+    create: async (call) => thing(call),
+    read: async (_call, physicalId, { what }) =>
+      what === "never" ? new Promise(() => {}) : { physicalId, attributes: {}, properties: { what } },
+  },
 ];

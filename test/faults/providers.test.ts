@@ -125,3 +125,24 @@ it("lives on when providers hang, or throw when nobody listens any more", { time
   expect(site.daemons).toEqual([daemon]);
   expect(site.anomalies).toEqual([]);
 });
+
+it("looks at everything else while a read hangs", { timeout: 60_000 }, async () => {
+  const others = Array.from({ length: 100 }, (_, i) => `r${i}`);
+  const resources = Object.fromEntries(
+    ["never", ...others].map((what) => [what, { type: "Bad::Silent", properties: { what } }]),
+  );
+  const parameters = { homeostat_policy: { type: "json", default: { grace: 0 } } };
+  const template = { text: JSON.stringify({ parameters, resources }) };
+  await client.call("create", { name: "silent", template });
+  expect((await settled("silent")).stack.status).toBe("COMPLETE");
+  const looked = async () => {
+    const { askedAt } = await client.call("observe", { name: "silent" });
+    await until(
+      "all others are looked at",
+      async () => (await client.call("observe", { name: "silent", asked: askedAt })).waiting <= 1,
+      10_000,
+    );
+  };
+  await looked();
+  await looked();
+});

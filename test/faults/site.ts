@@ -173,7 +173,9 @@ export class Site {
   async leftovers(): Promise<{ keys: string[]; expiring: string[]; notifications: number }> {
     const redis = new Redis(this.redis.url);
     try {
-      const all = (await redis.keys("*")).filter((key) => !/\{due:\d+\}:clock$|leader:sweeper$/.test(key));
+      const all = (await redis.keys("*")).filter(
+        (key) => !/\{(due:\d+|watch:.*|heard|orphans)\}:clock$|leader:|observers:|:deployment$/.test(key),
+      );
       const ttls = await Promise.all(all.map((key) => redis.pttl(key)));
       return {
         keys: all.filter((_key, i) => ttls[i] === -1).sort(),

@@ -65,7 +65,9 @@ export class Daemon {
 
   /** All that is stored, but for who leads, what was answered, what expires by itself, and what a look changes. */
   async stored(): Promise<Record<string, unknown>> {
-    const keys = (await this.redis.keys("*")).filter((key) => !/leader:|:clock$|\}:q$/.test(key)).sort();
+    const keys = (await this.redis.keys("*"))
+      .filter((key) => !/leader:|:clock$|\}:q$|\{watch:|\{heard\}|observers:|:orphans/.test(key))
+      .sort();
     const contents = await Promise.all(keys.map(async (key) => [key, await this.#contents(key)] as const));
     return Object.fromEntries(contents.filter(([, content]) => content !== undefined));
   }
@@ -74,7 +76,7 @@ export class Daemon {
     if ((await this.redis.pttl(key)) > 0) return undefined;
     switch (await this.redis.type(key)) {
       case "hash": {
-        const { revision: _, clock: __, ...fields } = await this.redis.hgetall(key);
+        const { revision: _, clock: __, observedAt: ___, ...fields } = await this.redis.hgetall(key);
         return fields;
       }
       case "zset":

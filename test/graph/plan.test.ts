@@ -485,3 +485,44 @@ describe("inverted dependencies", () => {
     expect(nodes.get("k:A2")?.successors).toEqual([]);
   });
 });
+
+describe("what is to be replaced", () => {
+  const wanted = fc.sample(wantedArbitrary, { numRuns: 100, seed: 1 }).find((each) => each.size === 1) as Map<
+    string,
+    Wanted
+  >;
+  const [[name, goal]] = [...wanted] as [[string, Wanted]];
+  const made = { name, type: "Sim::Resource", physical: true, definition: goal.definition, inputs: [] };
+  const plan = (existing: Record<string, IndexEntry>, ...condemned: string[]) =>
+    planTraversal(wanted, new Map(Object.entries(existing)), () => "new", {
+      observing: true,
+      condemned: new Set(condemned),
+    });
+  const update = ({ nodes }: Plan) => nodes.find(({ node }) => node === updateNode(name));
+
+  test("has a node though it is in line", () => {
+    const existing = { v1: { ...made, state: "ready", sequence: 1 } };
+    expect(plan(existing).nodes).toEqual([]);
+    expect(update(plan(existing, "v1"))).toMatchObject({ resource: "v1", goal: { condemned: "v1" } });
+  });
+
+  test("gives way to what has yet to be made in its place, and is not taken back", () => {
+    const existing = {
+      v1: { ...made, state: "replaced", sequence: 1, replacedBy: "v2" },
+      v2: { name, type: "Sim::Resource", state: "failed", sequence: 2 },
+    };
+    expect(update(plan(existing))).toMatchObject({ resource: "v1" });
+    const replacing = plan(existing, "v1");
+    expect(update(replacing)).toMatchObject({ resource: "v2", goal: { alternates: [] } });
+    expect(update(replacing)?.goal?.condemned).toBeUndefined();
+    expect(replacing.nodes.map(({ node }) => node)).toContain(cleanupNode("v1"));
+  });
+
+  test("is not replaced again once its replacement stands", () => {
+    const existing = {
+      v1: { ...made, state: "replaced", sequence: 1, replacedBy: "v2" },
+      v2: { ...made, state: "ready", sequence: 2 },
+    };
+    expect(plan(existing, "v1").nodes.map(({ node }) => node)).toEqual([cleanupNode("v1")]);
+  });
+});

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { HomeostatError } from "../../src/errors.js";
+import type { Json } from "../../src/json.js";
 import { builtinTypes } from "../../src/providers/builtin.js";
 import { loadProviders } from "../../src/providers/load.js";
 import { ProviderError } from "../../src/providers/provider.js";
@@ -45,6 +46,30 @@ describe("loadProviders", () => {
     const error = await failureOfCall(types[3]?.find(callOf(), {}) ?? Promise.resolve());
     expect(error).toBeInstanceOf(ProviderError);
     expect(error).toMatchObject({ retryable: false, effect: "none" });
+  });
+
+  it("takes what reads events of other systems, and gives it the readers of their formats", async () => {
+    const file = moduleOf(`
+      class Bucket {
+        type = "My::Bucket";
+        kind = "bucket";
+        async create() { return { physicalId: "x" }; }
+        async read() { return undefined; }
+        async delete() {}
+        events(event) { return event.body.kind === this.kind ? [event.body.name] : undefined; }
+      }
+      export const bucket = new Bucket();
+      export const container = ({ dockerEvent }) => ({ type: "My::Container", ${methods}, events(event) {
+        const docker = dockerEvent(event);
+        return docker?.kind === "container" ? [docker.id] : undefined;
+      } });
+    `);
+    const [bucket, container] = await loadProviders([file]);
+    const of = (body: Json) => ({ topic: "foreign", attributes: {}, body });
+    const died = { Type: "container", Action: "die", Actor: { ID: "c0ffee" } };
+    expect(bucket?.events?.(of({ kind: "bucket", name: "logs" }))).toEqual(["logs"]);
+    expect(bucket?.events?.(of(died))).toBeUndefined();
+    expect(container?.events?.(of(died))).toEqual(["c0ffee"]);
   });
 
   it.each([

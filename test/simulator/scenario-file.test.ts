@@ -79,8 +79,11 @@ const wrong: [why: string, text: string, says: RegExp][] = [
   ["a pause without end", "steps:\n  - ‸pause: {at: before-ack}", /for/],
   ["a drift without effect", "steps:\n  - ‸drift: {resource: A}", /./],
   ["a drift of two kinds", "steps:\n  - ‸drift: {resource: A, set: {a: 1}, missing: true}", /./],
-  ["a notification", "steps:\n  - ‸notify: {resource: A}", /^notify cannot be used/],
-  ["an observation", "steps:\n  - ‸observe: {stack: foo}", /^observe cannot be used/],
+  ["a notification of nothing", "steps:\n  - ‸notify: {}", /resource/],
+  ["an observation of nothing", "steps:\n  - ‸observe: {resource: A}", /stack/],
+  ["a policy that is none", "steps:\n  - policy: {stack: foo, ‸document: report}", /document/],
+  ["a point of a visit during a look", "steps:\n  - crash: {‸at: before-intent, during: look}", /at/],
+  ["a pause of a stack with an end", "steps:\n  - pause: {stack: foo, ‸for: 10s}", /for/],
 ];
 
 describe("a file that cannot be used", () => {
@@ -96,7 +99,7 @@ describe("a file that cannot be used", () => {
   }
 
   test("everything that is wrong is said at once", () => {
-    const problems = problemsOf("steps:\n  - visits: -1\n  - notify: {resource: A}\n  - nothing: 1\n");
+    const problems = problemsOf("steps:\n  - visits: -1\n  - notify: {}\n  - nothing: 1\n");
     expect(problems.map(({ line }) => line)).toEqual([2, 3, 4]);
   });
 });

@@ -5,7 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { loadScripts, ScriptRunner } from "../../src/store/script.js";
-import type { Commit } from "../../src/store/store.js";
+import { type Commit, type Observation, writeWatched } from "../../src/store/store.js";
 import { type Node, type TestStack, withRedis } from "./stack.js";
 
 const server = withRedis();
@@ -54,6 +54,10 @@ async function intended(stack: TestStack): Promise<void> {
   });
 }
 
+function noteOrphan(stack: TestStack, id: string): Promise<unknown> {
+  return stack.store.noteOrphans(new Map([[id, { type: "A::B", physicalId: "p" }]]), 9);
+}
+
 type Case = [
   what: string,
   prepare: (stack: TestStack) => Promise<unknown>,
@@ -68,6 +72,44 @@ const commit =
 const outcome = { mode: "outcome", fields: { intent: "", snapshot: "x" }, index: '{"name":"A"}' } as const;
 const event = { id: "e1", text: "{}" };
 const next = { resource: "ra2", fields: { name: "A" }, index: '{"name":"A","sequence":0}' };
+
+const watched = { stack: "s1", resource: { id: "ra", type: "A::B", physicalId: "p" } };
+
+const repair = {
+  how: "repair" as const,
+  fields: { intent: "update" },
+  index: "{}",
+  callMs: 9,
+  budget: { burst: 9, perMinute: 9 },
+  typeBudget: { burst: 9, perMinute: 9 },
+  lost: { limit: 9, withinMs: 9 },
+  incident: event,
+};
+
+async function rested(stack: TestStack): Promise<void> {
+  await opened(stack);
+  await stack.redis.hset(stack.key("r:ra"), { revision: "5", holder: "", until: "0" });
+  await stack.redis.hset(stack.key("s"), "unsettled", "");
+  await stack.redis.del(stack.key("p"));
+}
+
+function observe(stack: TestStack, more: Partial<Observation>, revision = "5") {
+  return stack.store.observe(stack.id, "ra", {
+    look: "l",
+    traversal: 1,
+    attempt: "a1",
+    type: "A::B",
+    revision,
+    stackRevision: "1",
+    fields: { snapshot: "x" },
+    index: "{}",
+    events: [event],
+    finding: "drifted",
+    entered: false,
+    seenAtMs: 1,
+    ...more,
+  });
+}
 
 const cases: Case[] = [
   ["write-graph", (stack) => stack.ask("create"), (stack) => stack.write(graph, "a1")],
@@ -96,6 +138,17 @@ const cases: Case[] = [
     "open of another attempt",
     opened,
     (stack) => stack.store.open(stack.id, 1, "a2", { updates: 1, cleanups: 0, ready: 1 }),
+  ],
+  ["attend", opened, (stack) => stack.store.attend(stack.id, "paused", "why", { event, revision: "1" })],
+  ["attend now", opened, (stack) => stack.store.attend(stack.id, "askedAt", "now")],
+  [
+    "incident",
+    async (stack) => {
+      await opened(stack);
+      await stack.redis.zadd(stack.key("l"), 5, "ra", 6, "rb");
+      await stack.redis.hset(stack.key("i"), "open", "i1", "openedAt", 6);
+    },
+    (stack) => stack.store.answerIncident(stack.id, "i1", "approved", { event, revision: "1" }),
   ],
   ["claim", opened, (stack) => stack.store.claim(stack.visit("u:A", "ra"), "h")],
   [
@@ -249,6 +302,101 @@ const cases: Case[] = [
   ["void", async () => {}, (stack) => stack.store.void("s1")],
   ["void of what exists", (stack) => stack.ask("create"), (stack) => stack.store.void("s1")],
   ["due add", async () => {}, (stack) => stack.store.hint("s1", 1000)],
+  ["sight", intended, (stack) => stack.store.sight(stack.id, "ra")],
+  ["sight of what is not there", async () => {}, (stack) => stack.store.sight(stack.id, "ra")],
+  ["fresh", claimed, (stack) => stack.store.fresh(stack.id, "ra", "0", 1)],
+  ["fresh of what has changed", intended, (stack) => stack.store.fresh(stack.id, "ra", "0", 1)],
+  ["observe that finds nothing to do", rested, (stack) => observe(stack, {})],
+  ["observe that repairs", rested, (stack) => observe(stack, { want: repair })],
+  [
+    "observe that wishes for a traversal",
+    rested,
+    (stack) => observe(stack, { want: { ...repair, how: "reconverge", fields: {} } }),
+  ],
+  ["observe of what is still held", claimed, (stack) => observe(stack, {}, "0")],
+  ["observe of what has changed", rested, (stack) => observe(stack, {}, "77")],
+  [
+    "attend still",
+    async (stack) => {
+      await stack.ask("create");
+      await stack.store.attend(stack.id, "paused", "x");
+    },
+    (stack) => stack.store.attend(stack.id, "paused", "x"),
+  ],
+  ["view sight", intended, (stack) => stack.store.view(stack.id, "ra", ["u:A"])],
+  ["view of what is not there", async () => {}, (stack) => stack.store.view(stack.id, "ra", ["u:A"])],
+  [
+    "view sight of a traversal that is over",
+    async (stack) => {
+      await intended(stack);
+      const script = vi.spyOn(stack.redis, "hmget");
+      script.mockResolvedValueOnce(["7", "gone"]).mockResolvedValueOnce(["7", "gone"]);
+    },
+    (stack) => stack.store.view(stack.id, "ra", ["u:A"]),
+  ],
+  ["want", intended, (stack) => stack.store.wantLook(stack.id, "ra")],
+  ["want of what is not there", async () => {}, (stack) => stack.store.wantLook(stack.id, "ra")],
+  ["attend what is not there", async () => {}, (stack) => stack.store.attend(stack.id, "paused", "x")],
+  ["heard, noted", async () => {}, (stack) => stack.store.noteHeard(["A::B"])],
+  [
+    "heard, asked",
+    (stack) => stack.store.noteHeard(["A::B"]),
+    async (stack) => [...(await stack.store.flowing(["A::B"], 9))].join(),
+  ],
+  [
+    "watch drop",
+    (stack) => stack.store.watch("default", watched, 1000),
+    (stack) => stack.store.unwatch("default", watched),
+  ],
+  ["watch add", async () => {}, (stack) => stack.store.watch("default", watched, 1000)],
+  [
+    "watch return",
+    (stack) => stack.store.watch("default", watched, 0),
+    async (stack) => {
+      const score = stack.attempt || ((await stack.store.popWatched("default", 0, 9)).entries[0]?.[1] ?? "");
+      stack.attempt = score;
+      await stack.store.returnWatched("default", 0, [[writeWatched(watched), score, undefined]]);
+    },
+  ],
+  ["orphans, noted", async () => {}, (stack) => noteOrphan(stack, "o1")],
+  [
+    "orphans, taken",
+    (stack) => noteOrphan(stack, "o1"),
+    (stack) => stack.store.takeOrphan(["o1", "A::B"], "t1", 1000, 1),
+  ],
+  ["orphans, not there", async () => {}, (stack) => stack.store.takeOrphan(["o1", "A::B"], "t1", 1000, 1)],
+  [
+    "orphans, which another has taken",
+    async (stack) => {
+      await noteOrphan(stack, "o1");
+      await stack.store.takeOrphan(["o1", "A::B"], "t1", 1000, 1);
+    },
+    (stack) => stack.store.takeOrphan(["o1", "A::B"], "t2", 1000, 1),
+  ],
+  [
+    "orphans, which must wait for the budget",
+    async (stack) => {
+      for (const id of ["o1", "o2"]) await noteOrphan(stack, id);
+      await stack.store.takeOrphan(["o1", "A::B"], "t1", 1000, 1);
+    },
+    (stack) => stack.store.takeOrphan(["o2", "A::B"], "t2", 1000, 1),
+  ],
+  [
+    "incident that nobody has",
+    async () => {},
+    (stack) => stack.store.answerIncident(stack.id, "i1", "approved", { event, revision: "1" }),
+  ],
+  [
+    "begin of a traversal that must wait",
+    opened,
+    async (stack) => stack.ask("observe", { idle: true, revision: (await stack.field("revision")) ?? "" }),
+  ],
+  ["observers, one more", async () => {}, (stack) => stack.store.registerObserver("default", "o1", 3600_000)],
+  [
+    "observers, one less",
+    async (stack) => void (await stack.store.registerObserver("default", "o1", 3600_000)),
+    (stack) => stack.store.forgetObserver("default", "o1"),
+  ],
   ...([500, undefined] as const).map(
     (ms): Case => [
       `due ${ms === undefined ? "drop" : "set"}`,
@@ -304,13 +452,32 @@ describe("the same script twice", () => {
       // Who waits has left its mark by then, and is rung for once more.
       const marked = what === "commit wait" ? { rings: expect.anything() } : {};
       expect(second, "its answer").toEqual(typeof first === "object" ? { ...first, ...marked } : first);
-      if (!/busy|finds itself|late|another|still needs|taken|exists|retry|pass-on|renew/.test(what))
+      if (
+        !/busy|finds itself|late|another|still|sight|not there|has changed|asked|nobody|must wait|taken|exists|retry|pass-on|renew/.test(
+          what,
+        )
+      )
         expect(after, "it did something").not.toEqual(before);
     });
   }
 });
 
 describe("results that take some doing", () => {
+  test("attend and incident: stale, missing, answered", async () => {
+    const stack = server.stack();
+    const announced = { event, revision: "7" };
+    expect((await stack.store.attend(stack.id, "paused", "x", announced)).tag).toBe("missing");
+    await opened(stack);
+    expect((await stack.store.attend(stack.id, "paused", "x", announced)).tag).toBe("stale");
+    const answer = (incident: string, verdict: "approved" | "dismissed", revision: string) =>
+      stack.store.answerIncident(stack.id, incident, verdict, { event, revision });
+    expect((await answer("i1", "approved", "1")).tag).toBe("missing");
+    await stack.redis.hset(stack.key("i"), "open", "i1", "openedAt", 1);
+    expect((await answer("i1", "approved", "7")).tag).toBe("stale");
+    expect(await answer("i1", "approved", "1")).toEqual({ tag: "ok", resources: [] });
+    expect(await answer("i1", "dismissed", "1")).toEqual({ tag: "answered", verdict: "approved" });
+  });
+
   test("settle: stale, for another traversal or revision", async () => {
     const stack = server.stack();
     await opened(stack);
@@ -373,6 +540,37 @@ describe("results that take some doing", () => {
     expect(await stack.ask("update", { expected: 7 })).toEqual({ tag: "conflict", traversal: 1 });
   });
 
+  test("who counts on a hint that was dropped must hint again", async () => {
+    const stack = server.stack();
+    await rested(stack);
+    const announced = { event, revision: "0" };
+    expect((await stack.store.attend(stack.id, "paused", "x", announced)).tag).toBe("stale");
+    const lost = { limit: 1, withinMs: 9 };
+    await observe(stack, {
+      finding: "missing",
+      want: { ...repair, lost, incident: { id: "i1", text: "{}" } },
+    });
+    expect((await stack.store.answerIncident(stack.id, "i1", "approved", announced)).tag).toBe("stale");
+  });
+
+  test("an incident is answered once", async () => {
+    const stack = server.stack();
+    await rested(stack);
+    await observe(stack, {
+      finding: "missing",
+      want: { ...repair, lost: { limit: 1, withinMs: 9 }, incident: { id: "i1", text: "{}" } },
+    });
+    const answer = () => stack.store.answerIncident(stack.id, "i1", "approved", { event, revision: "1" });
+    expect(await answer()).toEqual({ tag: "ok", resources: ["ra"] });
+    const before = await stack.dump();
+    expect(await answer()).toEqual({ tag: "ok", resources: ["ra"] });
+    expect(await stack.store.answerIncident(stack.id, "i1", "dismissed", { event, revision: "1" })).toEqual({
+      tag: "answered",
+      verdict: "approved",
+    });
+    expect(await stack.dump()).toEqual(before);
+  });
+
   test("end and pass-on of what is over, handover of what is known, purge of what is unfinished", async () => {
     const stack = server.stack();
     await intended(stack);
@@ -429,6 +627,18 @@ describe("results that take some doing", () => {
     if (record.traversal !== undefined)
       await stack.store.purge(stack.id, stack.traversal, stack.attempt, record);
     expect((await sweep("", "")).tag).toBe("purged");
+  });
+
+  test("view: gone, moved, ok", async () => {
+    const stack = await server.stack();
+    expect(await stack.store.view(stack.id, "", [])).toBeUndefined();
+    await opened(stack);
+    const view = await stack.store.view(stack.id, "ra", ["u:A", "u:B", "u:none"]);
+    expect(view?.nodes).toMatchObject([
+      { node: "u:A", resource: "ra", predecessors: 0, done: false, failed: false, missing: [] },
+      { node: "u:B", resource: "rb", predecessors: 1, arrived: 0, ringAtMs: undefined, place: undefined },
+    ]);
+    expect([...(seen.get("view") ?? [])].sort()).toEqual(["gone", "moved", "ok"]);
   });
 
   test("every documented result has come about by now", () => {

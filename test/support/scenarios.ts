@@ -24,11 +24,25 @@ export function steps(text: string): Step[] {
   return parseScenario(`steps:\n${text}`, "test").steps;
 }
 
+/** What happens to reality, and what people say of it: without it a scenario would end up elsewhere. */
+const happenings: ReadonlySet<Step["kind"]> = new Set([
+  "settle",
+  "advance",
+  "drift",
+  "notify",
+  "observe",
+  "policy",
+  "resume",
+  "replace",
+  "approve",
+  "dismiss",
+]);
+
 /** Where a varied scenario must end up all the same: statuses and reality, not how it came to them. */
 export function outcomeOf(scenario: Scenario): Step[] {
   const head = untilLastGoal(scenario)?.length ?? 0;
   return relaxed(scenario.steps.slice(head)).flatMap((step): Step[] => {
-    if (step.kind === "settle") return [step];
+    if (happenings.has(step.kind) || (step.kind === "pause" && "stack" in step.with)) return [step];
     if (step.kind !== "expect") return [];
     const { status, reality } = step.with;
     return [{ ...step, with: { ...(status ? { status } : {}), ...(reality ? { reality } : {}) } }];

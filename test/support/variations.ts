@@ -50,6 +50,18 @@ export const exploredScenarios: readonly string[] = [
   "invert-in-place",
   "invert-replaced",
   "invert-then-delete",
+  "observe-delete-during-repair",
+  "observe-delete-missing",
+  "observe-during-update",
+  "observe-ignored-attribute",
+  "observe-in-place",
+  "observe-lost",
+  "observe-missing",
+  "observe-pause-resume",
+  "observe-replace",
+  "observe-replace-by-hand",
+  "observe-two-drifts",
+  "observe-update-during-repair",
   "one",
   "pause-renew",
   "racing-updates",
@@ -156,6 +168,21 @@ function* stops(): Generator<Stop> {
     const text = [...begin, vanish, goal, "settle: true"];
     yield { role: "sweeper", label: "returnDue", from: 1, until: 3, text };
   }
+  const drifted = ["drift: {resource: A, set: {a: 9}}", "notify: {resource: A}"];
+  const lost = ["drift: {resource: A, missing: true}", "notify: {resource: A}"];
+  const end = ["advance: 7m", "settle: true"];
+  for (const happens of [drifted, lost]) {
+    const seen = [...begin, "advance: 10s", ...happens];
+    // An observer, for good: all is mended.
+    const mended = `expect: {reality: ${definitions(0)}}`;
+    yield { role: "observer", from: 5, text: [...seen, "settle: true", ...end, mended] };
+    // An observer, while somebody sets a goal, and until that is reached.
+    for (const goal of [goals[0] ?? "", goals[3] ?? ""]) {
+      const text = [...seen, "visits: 1", goal, "settle: true", "advance: 1s", ...end];
+      yield { role: "observer", from: 5, until: 6, text };
+      yield { role: "observer", from: 5, until: 8, text };
+    }
+  }
   // A creator, for good: its stack comes to be, or its name is free again.
   yield { role: "caller", from: 0, text: begin };
   // A creator, until its id has been barred.
@@ -239,9 +266,12 @@ class StoppingDriver extends ScriptedDriver {
         simulation.faults += 1;
         if (stop.restsMs !== undefined) return { ...passing, pauseAfterMs: stop.restsMs };
         if (stop.until === undefined) simulation.crash(life, `before ${label}`);
+        // Another takes the place of an observer that stands still.
+        if (stop.role === "observer") life.pausedUntil = Number.POSITIVE_INFINITY;
         await new Promise<void>((resolve) => {
           this.#goOn = resolve;
         });
+        life.pausedUntil = 0;
       }
       return passing;
     };
@@ -265,7 +295,8 @@ class StoppingDriver extends ScriptedDriver {
 
   async #during<T>(act: () => Promise<T>): Promise<T> {
     this.#step += 1;
-    while (/^(crash|pause|hold|release)/.test(this.#stop.text[this.#step] ?? "")) this.#step += 1;
+    while (/^(crash|pause|hold|release|drift|notify)/.test(this.#stop.text[this.#step] ?? ""))
+      this.#step += 1;
     const result = await act();
     if (this.#step === this.#stop.until) {
       this.#goOn?.();
@@ -277,8 +308,9 @@ class StoppingDriver extends ScriptedDriver {
 
 // --- crashed at every point
 
-/** A second fault would make another outcome right. */
-const hasOwnFault = /^(crash|pause|fail|retry|timeout|failure|failed|rollback|replace-fails|fan|held|stream)/;
+/** A second fault would make another outcome right; what happens after the last goal is left out. */
+const hasOwnFault =
+  /^(observe|crash|pause|fail|retry|timeout|failure|failed|rollback|replace-fails|fan|held|stream)/;
 
 export function mayCrash(scenario: Scenario): boolean {
   return untilLastGoal(scenario) !== undefined && !hasOwnFault.test(scenario.name);
@@ -429,8 +461,15 @@ export const interruptions: readonly Interruption[] = [
 /** A stack that is gone cannot be asked for anything. */
 const missing = /there is no stack/;
 
+/** A person must look, and what went missing unseen cannot be updated: an update need not come to its end. */
+const mayStayFailed: ReadonlySet<string> = new Set([
+  "crash-unfindable",
+  "observe-delete-missing",
+  "observe-failed-missing",
+]);
+
 export function mayBeInterrupted(scenario: Scenario): boolean {
-  return untilLastGoal(scenario) !== undefined && scenario.name !== "crash-unfindable";
+  return untilLastGoal(scenario) !== undefined && !mayStayFailed.has(scenario.name);
 }
 
 /** Another goal comes after each visit of the last one. */

@@ -43,9 +43,9 @@ export class World {
       create: (call, properties) => this.#create(call, properties),
       read: async (_call, physicalId) => {
         const thing = this.things.get(physicalId);
-        return thing === undefined
-          ? undefined
-          : { physicalId, attributes: {}, properties: { size: thing.size, text: thing.text, fixed: "" } };
+        if (thing === undefined) return undefined;
+        const { size, text } = thing;
+        return { physicalId, attributes: { size, text }, properties: { size, text, fixed: "" } };
       },
       update: async (call, physicalId, properties) => {
         await this.pause("update", call.resource);
@@ -53,7 +53,7 @@ export class World {
         if (thing === undefined) throw new ProviderError(`no ${physicalId}`);
         Object.assign(thing, properties);
         this.effects.push(`update ${call.resource}`);
-        return { physicalId, attributes: { size: properties.size } };
+        return { physicalId, attributes: { size: thing.size, text: thing.text } };
       },
       delete: async (call, physicalId) => {
         await this.pause("delete", call.resource);
@@ -80,7 +80,7 @@ export class World {
 
   #byToken({ token }: CallContext) {
     for (const [physicalId, thing] of this.things) {
-      if (thing.token === token) return { physicalId, attributes: { size: thing.size } };
+      if (thing.token === token) return { physicalId, attributes: { size: thing.size, text: thing.text } };
     }
     return undefined;
   }

@@ -12,16 +12,22 @@ import { exitStatus } from "../exit-status.js";
 import type { Interruption } from "../interruption.js";
 import { daemonLog, type Log } from "../log.js";
 import { eventLine } from "../progress.js";
+import { orphansOf } from "../settings.js";
 
 export interface DaemonOptions {
   pool?: string[];
+  orphans?: string;
 }
 
 /** Logs are JSON. Without configured servers, it is a daemon of the folder's embedded ones. */
-export async function daemon(context: Context, { pool = [] }: DaemonOptions): Promise<number> {
+export async function daemon(context: Context, { pool = [], orphans: said }: DaemonOptions): Promise<number> {
   const { settings } = context;
   const log = daemonLog(settings);
-  const engine = pool.length === 0 ? {} : { pools: pool };
+  const orphans = orphansOf(said);
+  const engine = {
+    ...(pool.length === 0 ? {} : { pools: pool }),
+    ...(orphans === undefined ? {} : { orphans }),
+  };
   if (settings.remote === undefined) return embedded(context, log, engine, async () => undefined);
   const host = await startHere(settings, await remoteEndpoints(settings.remote), log, engine);
   log.info({ pools: pool }, "ready");

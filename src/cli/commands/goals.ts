@@ -1,4 +1,4 @@
-/** Commands that set a goal and stay with it: up, delete, rollback, cancel. */
+/** Commands that set a goal and stay with it: up, delete, rollback, cancel, replace. */
 import type { Reply } from "../../api/schemas.js";
 import { HomeostatError } from "../../errors.js";
 import type { TemplateSource } from "../../template/types.js";
@@ -74,6 +74,19 @@ export async function cancel(
     timeoutMs,
     detach: options.detach,
   });
+}
+
+export async function replace(
+  context: Context,
+  name: string,
+  resource: string,
+  options: WaitOptions,
+): Promise<number> {
+  const timeoutMs = timeoutOf(options);
+  const checked = checkStackName(name);
+  const request = { name: checked, resource, request: newRequestId(), options: goalOptions(timeoutMs) };
+  const set: SetGoal = (session) => suggesting(session, name, () => session.call("replace", request));
+  return pursueGoal(context, { kind: "replace", name, set, timeoutMs, detach: options.detach });
 }
 
 interface Plan {

@@ -18,7 +18,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { errno, ignoreMissing } from "../../servers/folder-lock.js";
 import { isAlive, ownIdentity } from "../../servers/process-identity.js";
-import { type CallContext, ProviderError } from "../provider.js";
+import { type CallContext, type ListContext, type Marked, ProviderError } from "../provider.js";
 import type { Pulse } from "../pulse.js";
 import {
   fileSystemError,
@@ -37,12 +37,16 @@ const defaultStillMs = 5000;
 const waitLimitMs = 20_000;
 const pollMs = 10;
 
-const claimSchema = z.object({
-  path: z.string(),
+export const marksSchema = z.object({
   token: z.string(),
   stack: z.string(),
   stackName: z.string(),
   resource: z.string(),
+  deployment: z.string().exactOptional(),
+});
+
+const claimSchema = marksSchema.extend({
+  path: z.string(),
   /** Identity of what is or was about to be put at the path. */
   made: z.string(),
   /** Identity of what it takes the place of: still there when the process died before the move. */
@@ -78,6 +82,25 @@ export class PathClaims {
     if (pointer === undefined) return undefined;
     const claim = await this.read(pointer.path);
     return claim?.token === token ? claim : undefined;
+  }
+
+  /** What stands at the claimed paths and is what was put there. */
+  async *marked(
+    { log, signal }: ListContext,
+    isOfKind: (found: BigIntStats) => boolean,
+  ): AsyncGenerator<Marked> {
+    for (const name of (await ignoreMissing(readdir(this.#claims))) ?? []) {
+      signal.throwIfAborted();
+      try {
+        const claim = await readRecord(join(this.#claims, name), claimSchema);
+        const found = claim && (await lookAt(claim.path));
+        if (found === undefined || identityOf(found) !== claim?.made || !isOfKind(found)) continue;
+        yield { physicalId: claim.path, ...marksOf(claim) };
+      } catch (error) {
+        if (!(error instanceof ProviderError)) throw error;
+        log.warn({ error: error.message }, "a path cannot be listed");
+      }
+    }
   }
 
   async hold<T>(path: string, pulse: Pulse, work: (held: HeldPath) => Promise<T>): Promise<T> {
@@ -289,10 +312,7 @@ export class HeldPath {
     const { superseded = [], token } = this.#claim ?? {};
     const claim: Claim = {
       path: this.path,
-      token: call.token,
-      stack: call.stack,
-      stackName: call.stackName,
-      resource: call.resource,
+      ...marksOf(call),
       made,
       ...(present === undefined ? {} : { replaces: identityOf(present) }),
       superseded:
@@ -315,6 +335,12 @@ export class HeldPath {
       effect: "none",
     });
   }
+}
+
+export type Marks = z.infer<typeof marksSchema>;
+
+export function marksOf({ token, stack, stackName, resource, deployment }: Marks): Marks {
+  return { token, stack, stackName, resource, ...(deployment === undefined ? {} : { deployment }) };
 }
 
 /** Something is at the path that this resource did not make. */

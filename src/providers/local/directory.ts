@@ -108,6 +108,8 @@ export function localDirectory(claims: PathClaims, baseDir: string): ResourceTyp
       const found = await lookAt(claim.path);
       return found !== undefined && identityOf(found) === claim.made ? describe(claim.path) : undefined;
     },
+
+    list: (context) => claims.marked(context, (found) => found.isDirectory()),
   });
 }
 

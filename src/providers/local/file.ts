@@ -123,6 +123,8 @@ export function localFile(claims: PathClaims, baseDir: string): ResourceType {
       const found = await lookAt(claim.path);
       return found !== undefined && identityOf(found) === claim.made ? readThing(claim.path) : undefined;
     },
+
+    list: (context) => claims.marked(context, (found) => found.isFile()),
   });
 }
 

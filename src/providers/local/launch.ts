@@ -8,14 +8,16 @@
  * 3. The folder of a token belongs to one incarnation and goes with it. A start that comes later finds no folder.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { ignoreMissing } from "../../servers/folder-lock.js";
 import type { ProcessIdentity } from "../../servers/process-identity.js";
 import { type CallContext, ProviderError } from "../provider.js";
-import { fileSystemError, sha256 } from "./file-system.js";
-import { tokenVariable } from "./process-group.js";
+import { type Marks, marksOf, marksSchema } from "./claims.js";
+import { fileSystemError, sha256, writeDurably } from "./file-system.js";
+import { environmentOf, tokenVariable } from "./process-group.js";
 
 const lastLines = 5;
 const lastCharacters = 500;
@@ -61,16 +63,56 @@ PATH=$path
 exec "$@"
 `;
 
+const marksFile = "marks.json";
+
+/** Absolute: the wrapper runs elsewhere, and people look for the log. */
+function processesIn(stateDir: string): string {
+  return resolve(stateDir, "processes");
+}
+
+async function readMarks(folder: string): Promise<Marks | undefined> {
+  const text = await ignoreMissing(readFile(join(folder, marksFile), "utf8"));
+  try {
+    return text === undefined ? undefined : marksSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Older versions left marks nowhere else. */
+async function marksInEnvironments(folder: string): Promise<Marks | undefined> {
+  for (const name of (await ignoreMissing(readdir(folder))) ?? []) {
+    if (!/^\d+\.json$/.test(name)) continue;
+    const text = await ignoreMissing(readFile(join(folder, name), "utf8"));
+    const pid = /"pid":(\d+)/.exec(text ?? "")?.[1];
+    const given = pid === undefined ? undefined : await environmentOf(Number(pid));
+    const token = given?.get(tokenVariable);
+    if (given === undefined || token === undefined) continue;
+    const [stack = "", resource = ""] = [given.get("HOMEOSTAT_STACK"), given.get("HOMEOSTAT_RESOURCE")];
+    return { token, stack, stackName: "", resource };
+  }
+  return undefined;
+}
+
 /** What was started under one token. */
 export class Launches {
   readonly #folder: string;
   readonly #trash: string;
 
   constructor(stateDir: string, token: string) {
-    // Absolute: the wrapper runs elsewhere, and people look for the log.
-    const processes = resolve(stateDir, "processes");
-    this.#folder = join(processes, sha256(token));
-    this.#trash = join(processes, `old-${sha256(token)}-`);
+    this.#folder = join(processesIn(stateDir), sha256(token));
+    this.#trash = join(processesIn(stateDir), `old-${sha256(token)}-`);
+  }
+
+  /** The marks of everything that was ever started and is not removed. */
+  static async *marks(stateDir: string): AsyncGenerator<Marks> {
+    const processes = processesIn(stateDir);
+    for (const name of (await ignoreMissing(readdir(processes))) ?? []) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue;
+      const folder = join(processes, name);
+      const marks = (await readMarks(folder)) ?? (await marksInEnvironments(folder));
+      if (marks !== undefined && sha256(marks.token) === name) yield marks;
+    }
   }
 
   /** All that have a record, newest first; dead or alive. */
@@ -107,6 +149,9 @@ export class Launches {
       throw new ProviderError(`the working directory ${command.cwd} does not exist`, { effect: "none" });
     try {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      const marks = join(this.#folder, `marks.${randomUUID()}`);
+      await writeDurably(marks, JSON.stringify(marksOf(call)), 0o600);
+      await rename(marks, join(this.#folder, marksFile));
       const log = await open(this.logFile(generation), "a", 0o600);
       try {
         return await this.#spawn(generation, command, call, log.fd);

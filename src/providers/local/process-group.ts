@@ -112,14 +112,19 @@ function send(targets: readonly number[], signal: NodeJS.Signals): void {
 }
 
 async function carriesToken(pid: number, token: string): Promise<boolean> {
-  if (process.platform !== "linux") return false;
-  try {
-    const environment = await readFile(`/proc/${pid}/environ`, "utf8");
-    return environment.includes(token) && environment.split("\0").includes(`${tokenVariable}=${token}`);
-  } catch {
-    // Gone, or another user's.
-    return false;
-  }
+  const environment = await rawEnvironmentOf(pid);
+  return environment.includes(token) && environment.split("\0").includes(`${tokenVariable}=${token}`);
+}
+
+export async function environmentOf(pid: number): Promise<ReadonlyMap<string, string>> {
+  const entries = (await rawEnvironmentOf(pid)).split("\0").map((entry) => /^([^=]*)=(.*)$/s.exec(entry));
+  return new Map(entries.flatMap((entry) => (entry === null ? [] : [[entry[1] ?? "", entry[2] ?? ""]])));
+}
+
+/** Empty where the system does not show it, when the process is gone, or is another user's. */
+async function rawEnvironmentOf(pid: number): Promise<string> {
+  if (process.platform !== "linux") return "";
+  return readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
 }
 
 async function listProcesses(): Promise<Row[]> {

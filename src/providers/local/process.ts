@@ -36,6 +36,11 @@ type ProcessProperties = {
   stopTimeout: Duration;
 };
 
+const stopping: Pick<ProcessProperties, "stopSignal" | "stopTimeout"> = {
+  stopSignal: "SIGTERM",
+  stopTimeout: "10s",
+};
+
 const word = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 const noNul = (text: string) => !text.includes("\0");
 
@@ -61,8 +66,8 @@ const properties = z.strictObject({
   stopSignal: z
     .string()
     .refine((name) => name in constants.signals, "must be the name of a signal, such as SIGTERM")
-    .default("SIGTERM"),
-  stopTimeout: durationSchema.default("10s"),
+    .default(stopping.stopSignal),
+  stopTimeout: durationSchema.default(stopping.stopTimeout),
 });
 
 /** A command that keeps running. It outlives the worker that starts it, and is found again by its token. */
@@ -145,6 +150,20 @@ export function localProcess(stateDir: string, baseDir: string): ResourceType {
       const launched = await recordOf(leader, launches, pulse);
       if (!(await isAlive(leader))) return undefined;
       return describe(leader, launches.logFile(launched?.generation ?? 1), wanted);
+    },
+
+    async *list({ signal, log }) {
+      for await (const marks of Launches.marks(stateDir)) {
+        signal.throwIfAborted();
+        try {
+          const [newest] = await new Launches(stateDir, marks.token).all();
+          if (newest === undefined || !(await isAlive(newest))) continue;
+          yield { physicalId: physicalIdOf(newest), ...marks };
+        } catch (error) {
+          if (!(error instanceof ProviderError)) throw error;
+          log.warn({ error: error.message }, "a process cannot be listed");
+        }
+      }
     },
   });
 
@@ -317,8 +336,8 @@ async function end(
 ): Promise<void> {
   const identity = parseIdentity(physicalId);
   const roots = identity === undefined ? launched : [...launched, identity];
-  const patienceMs = durationMs(wanted.stopTimeout, "s");
-  await endProcesses(roots, call.token, wanted.stopSignal, patienceMs, pulse);
+  const { stopSignal, stopTimeout } = { ...stopping, ...wanted };
+  await endProcesses(roots, call.token, stopSignal, durationMs(stopTimeout, "s"), pulse);
 }
 
 function launchHash(wanted: ProcessProperties): string {
@@ -329,9 +348,13 @@ function launchHash(wanted: ProcessProperties): string {
 function describe(identity: ProcessIdentity, logFile: string, wanted: ProcessProperties): Thing {
   const port = portOf(wanted.readiness);
   return {
-    physicalId: `${identity.pid}-${identity.start}`,
+    physicalId: physicalIdOf(identity),
     attributes: { pid: identity.pid, logFile, ...(port === undefined ? {} : { port }) },
   };
+}
+
+function physicalIdOf({ pid, start }: ProcessIdentity): string {
+  return `${pid}-${start}`;
 }
 
 function parseIdentity(physicalId: string): ProcessIdentity | undefined {

@@ -10,6 +10,7 @@ import { durationMs, durationSchema } from "../duration.js";
 import {
   type CallContext,
   defineResource,
+  type Marked,
   type Operation,
   ProviderError,
   type ResourceType,
@@ -26,6 +27,7 @@ export interface SimThing {
 export interface NewSimThing extends SimThing {
   /** Stack id. */
   stack: string;
+  deployment?: string;
   /** With a token that was used before: return the first thing (true), or make a second one (false). */
   idempotent: boolean;
 }
@@ -42,6 +44,8 @@ export interface SimWorld {
   update(physicalId: string, properties: JsonObject, beforeEffect: () => void): Promise<void>;
   /** Succeeds when the thing is not there. */
   remove(physicalId: string, beforeEffect: () => void): Promise<void>;
+  /** Everything that is there. */
+  list(): AsyncIterable<Marked>;
 }
 
 /** Stands around each call: may wait, fail before, or fail after. */
@@ -129,13 +133,11 @@ export function simResource(world: SimWorld, steer: Steering = unsteered): Resou
 
     create: (call, wanted) =>
       steer(call, "create", wanted, async (beforeEffect) => {
-        const { stack, token, resource: name } = call;
+        const { stack, token, resource: name, deployment } = call;
+        const marks = { name, token, stack, ...(deployment === undefined ? {} : { deployment }) };
         const idempotent = wanted.$idempotent === true;
         const physical = physicalProperties(wanted);
-        const physicalId = await world.create(
-          { name, properties: physical, token, stack, idempotent },
-          beforeEffect,
-        );
+        const physicalId = await world.create({ ...marks, properties: physical, idempotent }, beforeEffect);
         return { physicalId, attributes: physical };
       }),
 
@@ -165,6 +167,8 @@ export function simResource(world: SimWorld, steer: Steering = unsteered): Resou
           ? undefined
           : { physicalId, attributes: thing.properties };
       }),
+
+    list: () => world.list(),
   });
 }
 

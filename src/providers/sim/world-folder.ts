@@ -3,8 +3,8 @@
  * may count, change or remove by hand. What the simulation needs besides is in a dot-folder.
  *
  * 1. A file appears and changes as a whole: written in the dot-folder, then moved.
- * 2. A token's list of physical ids is written before the file of each. So the list is complete, and what it says is
- *    checked against the files: finding one thing among 100,000 takes no search.
+ * 2. A token's list of physical ids is written before the file of each, with the other marks of its things. So the list
+ *    is complete, and what it says is checked against the files: finding one thing among 100,000 takes no search.
  * 3. A write that comes after a removal does not bring the thing back.
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -13,6 +13,7 @@ import {
   appendFile,
   link,
   mkdir,
+  readdir,
   readFile,
   rename,
   rm,
@@ -25,7 +26,7 @@ import { z } from "zod";
 import type { JsonObject } from "../../json.js";
 import { errno, ignoreMissing } from "../../servers/folder-lock.js";
 import { durationMs } from "../duration.js";
-import { type Operation, ProviderError } from "../provider.js";
+import { type Marked, type Operation, ProviderError } from "../provider.js";
 import { Pulse } from "../pulse.js";
 import {
   type Failure,
@@ -66,21 +67,22 @@ export class FolderWorld implements SimWorld {
   }
 
   async create(thing: NewSimThing, beforeEffect: () => void): Promise<string> {
-    const { name, properties, token, idempotent } = thing;
+    const { name, properties, token, idempotent, stack, deployment } = thing;
+    const line = JSON.stringify({ stack, deployment });
     const first = idempotent ? await this.findByToken(token) : undefined;
     if (first !== undefined) return first;
     const suffix = idempotent ? hash(token).slice(0, idBytes * 2) : randomBytes(idBytes).toString("hex");
     const physicalId = `${fileSafe(name).slice(0, longestNameInId)}-${suffix}`;
     const draft = await this.#draft(physicalId, { name, properties, token });
     try {
-      await this.#list(token, physicalId);
+      await this.#list(token, `${line}\n${physicalId}`);
       beforeEffect();
       await (idempotent ? linkOnce : rename)(draft, this.#file(physicalId));
     } finally {
       await this.#discard(draft);
     }
     // The removal of an earlier thing with this token may have taken the list away meanwhile.
-    if (!(await this.#listed(token)).includes(physicalId)) await this.#list(token, physicalId);
+    if (!(await this.#listed(token)).includes(physicalId)) await this.#list(token, `${line}\n${physicalId}`);
     return physicalId;
   }
 
@@ -133,6 +135,18 @@ export class FolderWorld implements SimWorld {
     await rm(join(this.#failures, hash(token)), { recursive: true, force: true });
   }
 
+  async *list(): AsyncGenerator<Marked> {
+    for (const file of (await ignoreMissing(readdir(this.#things))) ?? []) {
+      if (!file.endsWith(".json")) continue;
+      const physicalId = file.slice(0, -".json".length);
+      // What somebody else put there, or cannot be read, has no marks.
+      const thing = await this.get(physicalId).catch(() => undefined);
+      if (thing === undefined) continue;
+      const { name: resource, token } = thing;
+      yield { physicalId, resource, token, ...(await this.#otherMarks(token)) };
+    }
+  }
+
   /** Whether this call is one of those that shall fail; counted in the folder, so any daemon goes on counting. */
   async countFailure(token: string, operation: Operation, times: number): Promise<boolean> {
     const folder = join(this.#failures, hash(token));
@@ -160,19 +174,36 @@ export class FolderWorld implements SimWorld {
     await rmdir(dirname(draft)).catch(() => undefined);
   }
 
-  async #list(token: string, physicalId: string): Promise<void> {
+  async #list(token: string, lines: string): Promise<void> {
     await mkdir(this.#tokens, { recursive: true });
-    await appendFile(join(this.#tokens, hash(token)), `${physicalId}\n`);
+    await appendFile(join(this.#tokens, hash(token)), `${lines}\n`);
   }
 
   async #listed(token: string): Promise<string[]> {
+    return [...new Set((await this.#lines(token)).filter((line) => line !== "" && !isMarks(line)))];
+  }
+
+  async #lines(token: string): Promise<string[]> {
     const text = (await ignoreMissing(readFile(join(this.#tokens, hash(token)), "utf8"))) ?? "";
-    return [...new Set(text.split("\n").filter((line) => line !== ""))];
+    return text.split("\n");
+  }
+
+  async #otherMarks(token: string): Promise<OtherMarks> {
+    const line = (await this.#lines(token)).findLast(isMarks);
+    return line === undefined ? { stack: "" } : (JSON.parse(line) as OtherMarks);
   }
 
   #file(physicalId: string): string {
     return join(this.#things, `${fileSafe(physicalId)}.json`);
   }
+}
+
+/** Those that are not in the thing's file. */
+type OtherMarks = Pick<Marked, "stack" | "deployment">;
+
+/** No physical id begins like that. */
+function isMarks(line: string): boolean {
+  return line.startsWith("{");
 }
 
 /** `$delay` and `$fail` for a world of real time. */

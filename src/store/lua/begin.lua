@@ -1,18 +1,19 @@
 --[[
 Sets a goal: raises the traversal number and fixes what the new traversal goes to (FENCE).
-KEYS   stack pending requests garbage template outbox
-ARGV   now request kind expected revision snapshot status action template timeoutMs beginMs schema name id options event
-RESULT ok traversal goal | repeated traversal | nothing traversal | stale | conflict traversal | missing | exists | void
+KEYS   stack pending requests garbage template outbox operations
+ARGV   now request kind expected revision snapshot status action template timeoutMs beginMs schema name id options event idle
+RESULT ok traversal goal | repeated traversal | nothing traversal | stale | conflict traversal | missing | exists | void | busy
 ATOMIC because from the raised number on nothing of an older traversal may act (R8), the rollback target must be the one
        of that very moment (R7), and a repeated request must find its own answer (R6, R18).
-kind is create, update, rollback, delete, observe, cancel or stop.
+kind is create, update, rollback, delete, replace, observe, cancel or stop; replace and observe go to the goal that there is.
+idle: only if nothing is under way.
 ]]
 --@include clock
 local answered = redis.call('HGET', K.requests, A.request)
 if answered then return { 'repeated', answered } end
 
 local stack = redis.call('HMGET', K.stack, 'void', 'traversal', 'revision', 'goal', 'lastGood', 'base', 'updatesLeft',
-  'open', 'status', 'purged', 'action')
+  'open', 'status', 'purged', 'action', 'unsettled')
 if stack[1] or (stack[10] and A.kind == 'create') then return { 'void' } end
 if A.kind == 'create' then
   if stack[2] then return { 'exists' } end
@@ -21,6 +22,7 @@ elseif not stack[2] then
 end
 if A.expected ~= '' and A.expected ~= stack[2] then return { 'conflict', stack[2] } end
 if (stack[3] or '') ~= A.revision then return { 'stale' } end
+if A.idle == '1' and ((stack[12] or '') ~= '' or redis.call('EXISTS', K.pending, K.operations) > 0) then return { 'busy' } end
 
 local at = now()
 local current, lastGood, base = stack[4] or '', stack[5] or '', stack[6] or ''
@@ -65,12 +67,20 @@ for _, old in ipairs({ stack[4] or '', stack[5] or '', stack[6] or '' }) do
 end
 
 local idle = A.kind == 'cancel' or A.kind == 'stop'
+-- How often a goal that failed was tried again by itself; a goal of a person's starts the count anew.
+if A.idle == '1' and stack[9] == 'FAILED' then
+  redis.call('HINCRBY', K.stack, 'retries', 1)
+elseif A.idle ~= '1' then
+  redis.call('HDEL', K.stack, 'retries')
+end
+redis.call('HDEL', K.stack, 'wish')
 redis.call('HSET', K.stack, 'traversal', traversal, 'goal', goal, 'lastGood', lastGood, 'base', base,
   'revision', tonumber(A.revision == '' and 0 or A.revision) + 1, 'snapshot', A.snapshot, 'status', A.status,
   'action', A.action, 'open', idle and '-' or '', 'begin', idle and '' or traversal, 'beginAt', at + tonumber(A.beginMs),
   'unsettled', idle and '' or traversal, 'over', idle and traversal or traversal - 1,
   'updatesLeft', 0, 'cleanupsLeft', 0, 'queued', 0, 'updatedAt', at,
   'timeoutAt', (A.timeoutMs == '' or idle) and '' or at + tonumber(A.timeoutMs), 'options', A.options, 'why', '')
+if not idle and A.kind ~= 'observe' then redis.call('HSET', K.stack, 'goalAt', at) end
 if A.kind == 'create' then
   redis.call('HSET', K.stack, 'schema', A.schema, 'id', A.id, 'name', A.name, 'createdAt', at, 'clock', at)
 end

@@ -35,7 +35,7 @@ if current then
     -- A declared resource comes into being with the first claim for it; until then it is in the graph alone.
     local sequence = redis.call('HINCRBY', K.stack, 'sequence', 1)
     redis.call('HSET', K.resource, 'stackName', redis.call('HGET', K.stack, 'name'), 'name', name, 'type', type, 'pool', pool, 'sequence', sequence, 'snapshot', '',
-      'revision', 0, 'fence', 0, 'holder', '', 'until', 0)
+      'revision', 0, 'fence', 0, 'holder', '', 'until', 0, 'since', at)
     redis.call('HSET', K.index, A.resource,
       cjson.encode({ name = name, type = type, state = 'declared', sequence = sequence, pool = pool }))
     record[1], record[2], record[8] = '', '0', ''

@@ -1,16 +1,17 @@
 --[[
 Stores what the machine decided, or the outcome of a call, with everything that follows from it (COMMIT-DECISION, COMMIT-OUTCOME).
-KEYS   stack graph sync resource next pending operations index required garbage queue outbox
+KEYS   stack graph sync resource next pending operations index required garbage queue outbox lost
 ARGV   now traversal attempt node resource pool holder commit mode effect operation fields requires index nextResource nextFields
-       nextIndex value handed callMs delayMs reason leaseMs graceMs ringMs window eventId event
+       nextIndex value handed callMs delayMs reason leaseMs graceMs ringMs window eventId event changed
 RESULT fenced | stale mark | required | handed thing late | busy
        | ok milestone more rings… mark record
 ATOMIC because a decision is checked against fence and traversal and an outcome against the fence (R9), an intent enters the
        operation set with the record (R17), `requires` and its reverse count are one fact (R1), a finished node arrives at
        its successors with its outcome, and letting go answers whom to ring (R13).
 mode: decision | outcome. effect: keep | hold | intent | done | fail | retry | wait | release | replace | adopt | gone; keep
-goes on deciding while the traversal is current, hold keeps the lease whatever the traversal. operation: of an intent.
-fields, nextFields: JSON lists of name, value, …; requires: resource ids, one per line, or "=" to leave them.
+goes on deciding while the traversal is current, hold keeps the lease whatever the traversal. operation: of the call that follows.
+changed: applied (reality has these properties from now on), visible (and what others see of it changed, for no traversal), or
+empty. fields, nextFields: JSON lists of name, value, …; requires: resource ids, one per line, or "=" to leave them.
 ]]
 --@include clock ring admit pass finish
 local held = redis.call('HMGET', K.resource, 'holder', 'commit', 'requires', 'handed', 'name', 'deadline')
@@ -90,9 +91,18 @@ if not repeated then
   apply(K.resource, A.fields)
   require(A.requires)
   redis.call('HSET', K.resource, 'commit', A.commit)
+  if A.changed ~= '' then
+    redis.call('HSET', K.resource, 'appliedAt', at, 'observed', '', 'observedAt', '', 'drift', '', 'differsAt', '')
+  end
+  if A.changed == 'visible' then redis.call('HSETNX', K.stack, 'wish', at) end
   redis.call('HINCRBY', K.resource, 'revision', 1)
   if A.index ~= '' then redis.call('HSET', K.index, A.resource, A.index) end
-  if A.event ~= '' then redis.call('HSET', K.outbox, A.eventId, A.event) end
+  -- An event tells of a new state.
+  if A.event ~= '' then
+    redis.call('HSET', K.outbox, A.eventId, A.event)
+    redis.call('HSET', K.resource, 'since', at)
+  end
+  if A.operation ~= '' then redis.call('HSET', K.resource, 'called', A.operation, 'calledAt', at) end
   if not isUnfinished() then redis.call('ZREM', K.operations, A.resource) end
 end
 
@@ -116,6 +126,7 @@ elseif effect == 'done' then
 elseif effect == 'gone' then
   redis.call('HSET', K.resource, 'tombstone', '1')
   redis.call('HDEL', K.index, A.resource)
+  redis.call('ZREM', K.lost, A.resource)
   local newest = redis.call('HGET', K.stack, 'traversal')
   if newest then redis.call('ZADD', K.garbage, newest, 'r:' .. A.resource) end
   if current then
@@ -154,7 +165,7 @@ elseif effect == 'replace' then
     local sequence = redis.call('HINCRBY', K.stack, 'sequence', 1)
     apply(K.next, A.nextFields)
     redis.call('HSET', K.next, 'sequence', sequence, 'snapshot', '', 'revision', 0, 'fence', 1, 'holder', A.holder,
-      'until', lease[1], 'at', lease[2])
+      'until', lease[1], 'at', lease[2], 'since', at)
     redis.call('HSET', K.index, A.nextResource, (A.nextIndex:gsub('"sequence":0', '"sequence":' .. sequence)))
     redis.call('HSET', K.resource, 'replacedBy', A.nextResource)
     redis.call('HSET', K.sync, 'r:' .. A.node, A.nextResource)

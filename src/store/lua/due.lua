@@ -8,19 +8,8 @@ ATOMIC because a hint that a starter wrote while a sweeper was looking must not 
 verb: add (not later than delayMs from now), pop (what is due is held for holdMs and answered as id, score, …), set (score is
 the popped one: look again in delayMs), drop (score likewise).
 ]]
-local at = tonumber(A.now)
-if not at then
-  local time = redis.call('TIME')
-  at = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local last = redis.call('HMGET', K.clock, 'last', 'shift')
-at = at + tonumber(last[2] or 0)
-if last[1] and at < tonumber(last[1]) then
-  redis.call('HINCRBY', K.clock, 'shift', tonumber(last[1]) - at)
-  at = tonumber(last[1])
-elseif not last[1] or at - tonumber(last[1]) >= 1000 then
-  redis.call('HSET', K.clock, 'last', at)
-end
+--@include shard-clock
+local at = shardNow()
 local stacks = {}
 if A.verb == 'add' then
   redis.call('ZADD', K.due, 'LT', at + tonumber(A.delayMs), A.stack)

@@ -1,7 +1,7 @@
 --[[
 Opens a traversal with one attempt's graph: the one switch that several preparers race for (OPEN).
 KEYS   stack graph sync pending queue garbage
-ARGV   now traversal attempt updates cleanups ready window ringMs
+ARGV   now traversal attempt updates cleanups ready window ringMs policy
 RESULT ok milestone rings… | repeated milestone rings… | stale
 ATOMIC because the graph, the counters and the first ready nodes must be one and the same attempt's (R8, R17).
 ]]
@@ -16,7 +16,7 @@ end
 if stack[2] ~= '' then return { 'stale' } end
 local at = now()
 redis.call('HSET', K.stack, 'open', A.attempt, 'begin', '', 'updatesLeft', A.updates, 'cleanupsLeft', A.cleanups,
-  'queued', A.ready)
+  'queued', A.ready, 'goalPolicy', A.policy)
 if tonumber(A.updates) + tonumber(A.cleanups) == 0 then reachGoal() end
 local rings = {}
 refill(at, rings)

@@ -13,6 +13,7 @@ end
 if stack[1] ~= A.traversal or stack[2] ~= A.revision then return { 'stale' } end
 redis.call('HSET', K.stack, 'snapshot', A.snapshot, 'status', A.status, 'updatedAt', now())
 redis.call('HINCRBY', K.stack, 'revision', 1)
+if A.status == 'COMPLETE' then redis.call('HDEL', K.stack, 'retries') end
 if A.final == '1' then redis.call('HSET', K.stack, 'unsettled', '', 'over', A.traversal, 'timeoutAt', '') end
 if A.event ~= '' then redis.call('HSET', K.outbox, A.eventId, A.event) end
 return { 'ok' }
