@@ -151,7 +151,12 @@ export class Invariants implements Watcher {
     life: Life,
     physicalId: string,
   ): void {
-    if (operation === "find" || operation === "read") return;
+    if (operation === "read") return;
+    if (operation === "find") {
+      const found = this.#simulation.world.things.get(physicalId);
+      if (found !== undefined) this.known.recorded(physicalId, found.properties);
+      return;
+    }
     this.known.touched(call.token, physicalId);
     // What comes to be after its deadline is promised to be handed over, and nothing else.
     const isLate = this.#simulation.late.has(call.token);
