@@ -1145,7 +1145,7 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A report that comes while its thing is read is answered by that very look.",
     file: observer,
-    find: "    known.next ??= known.running.catch(() => {}).then(() => this.#run(key, hint));\n    return known.next;\n",
+    find: "    known.next ??= known.running.catch(() => false).then(() => this.#run(key, hint));\n    return known.next;\n",
     replace: "    return known.running;\n",
   },
   {
@@ -1254,7 +1254,7 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A repair in place begins without a hint that the stack has something due.",
     file: look,
-    find: 'if (wants === "repair" || events.length > 0) await store.hint',
+    find: 'if (wants !== undefined || events.length > 0) await store.hint',
     replace: 'if (wants !== "repair" && events.length > 0) await store.hint',
   },
   {
@@ -1263,7 +1263,7 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A look that relies on a hint which the sweeper drops meanwhile is not told.",
     file: observeScript,
-    find: "if (A.want == 'repair' or A.events ~= '[]') and",
+    find: "if (A.want ~= '' or A.events ~= '[]') and",
     replace: "if false and",
   },
   {

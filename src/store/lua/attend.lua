@@ -16,6 +16,8 @@ if (stack[3] or '') == A.value then return { 'ok', tostring(at) } end
 -- A sweeper that dropped the hint of this stack has changed its revision: who stores an event must hint again.
 if A.event ~= '' and stack[2] ~= A.revision then return { 'stale' } end
 redis.call('HSET', K.stack, A.field, A.value == 'now' and at or A.value)
+-- Who looked under the old policy must look again.
+if A.field == 'policy' then redis.call('HINCRBY', K.stack, 'revision', 1) end
 if A.event ~= '' then redis.call('HSET', K.outbox, A.eventId, A.event) end
 if A.field == 'paused' then redis.call('HSET', K.stack, 'pausedAt', at) end
 return { 'ok', tostring(at) }
