@@ -1254,7 +1254,7 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A repair in place begins without a hint that the stack has something due.",
     file: look,
-    find: 'if (wants !== undefined || events.length > 0) await store.hint',
+    find: "if (wants !== undefined || events.length > 0) await store.hint",
     replace: 'if (wants !== "repair" && events.length > 0) await store.hint',
   },
   {
