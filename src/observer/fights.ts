@@ -37,6 +37,14 @@ export function noteRepair(
   return [...known.values()].sort((a, b) => a.seen - b.seen).slice(-pathsLimit);
 }
 
+/** The newest repair has failed and changed nothing: nobody fought it. */
+export function withoutLastRepair(fights: Fights): Fights {
+  const last = Math.max(...fights.map(({ repairs }) => repairs.at(-1) ?? Number.NEGATIVE_INFINITY));
+  return fights
+    .map((each) => (each.repairs.at(-1) === last ? { ...each, repairs: each.repairs.slice(0, -1) } : each))
+    .filter(({ repairs }) => repairs.length > 0);
+}
+
 /** A contested path that changes is not left alone: it stays contested for another `withinMs`. */
 export function noteChange(
   fights: Fights,

@@ -9,19 +9,19 @@
  */
 import type { Finding } from "../../machines/resource.js";
 import { messageOf } from "../errors.js";
-import { canonicalJson, type JsonObject } from "../json.js";
+import { canonicalJson, type JsonObject, jsonEqual } from "../json.js";
 import { type CallContext, ProviderError, type Reading, type ResourceType } from "../providers/provider.js";
 import { readStored } from "../store/damage.js";
 import { type Budget, type ObserveAnswer, type Sight, stackPool, type Visit } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
 import { type LifecycleEvent, toOutbox } from "../traversal/lifecycle-event.js";
 import { checked, ProviderCall } from "../traversal/provider-call.js";
-import { lines, writeObject } from "../traversal/record.js";
+import { lines, readObject, writeObject } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { announceSafely, repairInPlace, resourceEvent } from "../traversal/visit.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import { driftOf, repairTarget } from "./drift.js";
-import { contestedPaths, type Fights, noteChange, noteRepair } from "./fights.js";
+import { contestedPaths, type Fights, noteChange, noteRepair, withoutLastRepair } from "./fights.js";
 import { type Policy, type PolicyDocument, type PolicyPart, partOf, resolvePolicy } from "./policy.js";
 import { reconverge } from "./reconverge.js";
 
@@ -143,6 +143,9 @@ class Look {
       if (this.#resource.state === "failed") return this.#isThere();
       return this.#conclude("unreadable", [], false, undefined, `read: ${messageOf(error)}`);
     }
+    if (reading !== undefined && this.#hasFailedOn(reading)) {
+      this.#resource.set({ fights: writeFights(withoutLastRepair(this.#fights())) });
+    }
     const fights = this.#fights();
     const { nowMs } = this.#sight;
     const contested = contestedPaths(fights, nowMs, this.#policy.fight);
@@ -163,6 +166,13 @@ class Look {
     if (rest.paths.length > 0)
       return this.#conclude("drifted", rest.paths, rest.replace, reading, differs(rest.paths));
     return this.#conclude("contested", all.paths, false, reading, differs(all.paths));
+  }
+
+  /** The last repair has failed, and all is as it was before it. */
+  #hasFailedOn({ properties }: Reading): boolean {
+    const observed = this.#resource.field("observed");
+    if (this.#resource.context.failures === 0 || observed === "") return false;
+    return jsonEqual(readObject(this.#engine.sealing, observed), properties);
   }
 
   /** It is for its goal to be tried again. */

@@ -1149,6 +1149,15 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     replace: "    return known.running;\n",
   },
   {
+    id: "failures-are-fights",
+    breaks: ["O6"],
+    subtle: true,
+    what: "Repairs that fail and change nothing make a path contested.",
+    file: look,
+    find: "if (reading !== undefined && this.#hasFailedOn(reading)) {",
+    replace: "if (false) {",
+  },
+  {
     id: "error-is-missing",
     breaks: ["O2"],
     subtle: false,
