@@ -1,4 +1,5 @@
 /** What people see of observation, from what is stored alone: how resources differ, and why they are not at their goal. */
+
 import { HomeostatError, messageOf } from "../errors.js";
 import { cleanupNode, type Plan, planTraversal, updateNode, type Wanted } from "../graph/plan.js";
 import type { Json, JsonObject } from "../json.js";
@@ -20,6 +21,7 @@ import { explainResource, explainStack, type StackFacts, type Wait } from "./exp
 import { type FoundStack, findStack } from "./find-stack.js";
 import type { ParsedRequest, Reply } from "./schemas.js";
 import { stackView } from "./stacks.js";
+import { urgencyOf } from "./urgency.js";
 
 type DriftOfResource = Reply<"drift">["resources"][number];
 type ExplanationView = Reply<"why">["resources"][number];
@@ -35,20 +37,6 @@ const propertiesLimit = 200;
 const longestText = 2_000;
 /** Of one resource. */
 const namedBlockers = 10;
-
-/** What is most in need of a person comes first. */
-const importance = [
-  "failed",
-  "uncertain",
-  "contested",
-  "missing",
-  "drifted",
-  "unreadable",
-  "retrying",
-  "creating",
-  "updating",
-  "deleting",
-];
 
 export class Views {
   readonly #engine: Engine;
@@ -436,8 +424,7 @@ function isAwry(entry: IndexEntry | undefined): boolean {
 
 function byImportance(a: Item, b: Item): number {
   const rank = ({ entry }: Item) => {
-    const place = importance.indexOf(entry?.state ?? "");
-    return place < 0 ? importance.length : place;
+    return urgencyOf(entry?.state ?? "");
   };
   return rank(a) - rank(b) || compare(a.name, b.name);
 }

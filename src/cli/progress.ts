@@ -1,6 +1,8 @@
 /** What a stack looks like while it converges: kept from events and looks, drawn as a frame or told line by line. */
+
 import { formatAge, twoDigits } from "../age.js";
 import type { Reply, ResourceView, StackView } from "../api/schemas.js";
+import { urgencyOf } from "../api/urgency.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { oneLine, truncate, widthOf } from "./printable.js";
 import { stateColor, statusColor } from "./state-colors.js";
@@ -24,22 +26,6 @@ export interface FrameSize {
 
 /** Header, titles and the line of the cursor. */
 const linesAround = 3;
-/** Which rows are shown when not all fit, first to last. */
-const importance = [
-  "failed",
-  "uncertain",
-  "contested",
-  "missing",
-  "drifted",
-  "unreadable",
-  "retrying",
-  "creating",
-  "updating",
-  "deleting",
-  "declared",
-  "replaced",
-];
-
 export class Progress {
   readonly #rows = new Map<string, Row>();
   readonly #beganMs: number;
@@ -129,8 +115,7 @@ function columnsOf(colors: Colors, nowMs: number): Column<Row>[] {
 }
 
 function mostImportant(rows: readonly Row[], count: number): Row[] {
-  const rank = ({ state }: Row) =>
-    importance.includes(state) ? importance.indexOf(state) : importance.length;
+  const rank = ({ state }: Row) => urgencyOf(state);
   const chosen = new Set([...rows].sort((a, b) => rank(a) - rank(b)).slice(0, count));
   return rows.filter((row) => chosen.has(row));
 }
