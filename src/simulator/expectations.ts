@@ -166,6 +166,16 @@ export class Expectations {
     return expected ? `${target} is ${now}, not ${before} any more` : `${target} is still ${before}`;
   }
 
+  /** Of an id that must not come to be any more; it expires by itself. */
+  async #isBar(key: string): Promise<boolean> {
+    return key.endsWith(":s") && (await this.#redis.hexists(key, "void")) === 1;
+  }
+
+  /** A goal that a repeated request stored again, and that became nothing; it expires by itself. */
+  async #isDraft(key: string): Promise<boolean> {
+    return /:t:[^:]*$/.test(key) && (await this.#redis.pttl(key)) > 0;
+  }
+
   async #gone(gone: Expectation["gone"]): Promise<string | undefined> {
     for (const name of gone === undefined ? [] : [gone].flat()) {
       const ids = [...this.#simulation.stackNames].filter(([, other]) => other === name).map(([id]) => id);
@@ -173,8 +183,7 @@ export class Expectations {
       const keys = await this.#redis.keys(`${this.#simulation.store.keys.prefix}*`);
       const left = [];
       for (const key of keys.filter((key) => ids.some((id) => key.includes(`{${id}}`)))) {
-        // The bar of an id that must not come to be any more expires by itself.
-        if (!key.endsWith(":s") || (await this.#redis.hexists(key, "void")) === 0) left.push(key);
+        if (!(await this.#isBar(key)) && !(await this.#isDraft(key))) left.push(key);
       }
       if (left.length > 0) return `${name} left ${left.join(", ")} in Redis`;
       const hints = await this.#simulation.store.hinted();

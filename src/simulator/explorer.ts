@@ -37,6 +37,9 @@ const faultsPerRun = 4;
 /** How likely a fault is at one point where it can strike. */
 const faultChance = 0.04;
 
+/** How likely whoever goes lets all others go first from then on, in a run by urgency. */
+const demotionChance = 0.02;
+
 /** How likely time passes although a call is in flight. */
 const slowCallChance = 0.1;
 
@@ -73,6 +76,12 @@ interface WaitingEffect {
   miss: () => void;
 }
 
+/** What may happen next, and who decides how urgent it is. */
+interface Option {
+  who: Life | "queue" | "reports";
+  go: () => void;
+}
+
 export class Explorer {
   readonly simulation: Simulation;
   /** Faults in the order in which they struck, for shrinking: those named here do not strike. */
@@ -81,6 +90,11 @@ export class Explorer {
   readonly #order: Prng;
   readonly #fate: Prng;
   readonly #kinds: ReadonlySet<FaultKind>;
+  /**
+   * Of a run by urgency, undefined where each option is as likely as any other. That one stands still while another does
+   * all its work is one run in thousands there, and one in few here.
+   */
+  readonly #urgencies: Map<Option["who"], number> | undefined;
   readonly #workers: number;
   readonly #lives: Life[] = [];
   readonly #failures = new Map<string, number>();
@@ -105,6 +119,7 @@ export class Explorer {
     this.#order = new Prng(options.seed);
     this.#fate = new Prng(options.seed ^ 0x5bd1e995);
     this.#kinds = new Set(options.faults);
+    this.#urgencies = this.#order.chance(0.5) ? new Map() : undefined;
     this.#workers = options.workers;
     simulation.gate = (life, label) => this.#gate(life, label);
     simulation.gateOfEffect = (...about) => this.#gateOfEffect(...about);
@@ -131,19 +146,35 @@ export class Explorer {
     if (this.#steps > stepsLimit) throw new Error(`${this.#steps} steps: something spins`);
     const ready = this.#waiting.filter(({ life }) => !this.#isAway(life));
     const deliverable = this.#freeWorkers() > 0 ? Math.min(this.simulation.queue.length, 4) : 0;
-    const landable = this.#landable();
-    const told = Math.min(this.simulation.observers.queue.length, 1);
-    const options = ready.length + landable.length + deliverable + told;
-    if (options === 0) return false;
+    const options: Option[] = [
+      ...ready.map((one) => ({ who: one.life, go: () => this.#proceed(one) })),
+      ...this.#landable().map((one) => ({ who: one.life, go: () => this.#land(one) })),
+      ...Array.from({ length: deliverable }, () => ({
+        who: "queue" as const,
+        go: () => this.#deliver(this.#order.below(deliverable)),
+      })),
+      ...(this.simulation.observers.queue.length > 0
+        ? [{ who: "reports" as const, go: () => this.#tell() }]
+        : []),
+    ];
+    if (options.length === 0) return false;
     if (this.#effects.length > 0 && (await this.#disturbCalls(ready.length === 0))) return true;
-    const choice = this.#order.below(options);
-    if (choice < ready.length) this.#proceed(ready[choice] as Waiting);
-    else if (choice < ready.length + landable.length)
-      this.#land(landable[choice - ready.length] as WaitingEffect);
-    else if (choice < options - told) this.#deliver(this.#order.below(deliverable));
-    else this.#tell();
+    this.#choose(options).go();
     await this.simulation.quiesce();
     return true;
+  }
+
+  #choose(options: readonly Option[]): Option {
+    const urgencies = this.#urgencies;
+    if (urgencies === undefined) return this.#order.pick(options);
+    const urgency = ({ who }: Option) => {
+      const known = urgencies.get(who) ?? this.#order.fraction();
+      urgencies.set(who, known);
+      return known;
+    };
+    const chosen = options.reduce((most, one) => (urgency(one) > urgency(most) ? one : most));
+    if (this.#order.chance(demotionChance)) urgencies.set(chosen.who, -this.#steps);
+    return chosen;
   }
 
   /** Some of what things were reported, at once, as a server hands it on. */
@@ -339,6 +370,7 @@ export class Explorer {
     const life = free ?? this.simulation.newLife("worker");
     if (free === undefined) this.#lives.push(life);
     this.simulation.visits += 1;
+    this.#urgencies?.delete(life);
     this.simulation.deliver(delivery, life);
   }
 

@@ -76,10 +76,13 @@ export class KnownWorld {
     return this.#missing.has(physicalId);
   }
 
-  /** Also those that were taken away, in no order. */
+  /** Also those that were taken away; oldest first. */
   things(stack: string): PhysicalThing[] {
     const there = [...this.#world.things.values()].map((thing) => this.of(thing));
-    return [...there, ...this.#missing.values()].filter((thing) => thing.stack === stack);
+    const all = [...there, ...this.#missing.values()].filter((thing) => thing.stack === stack);
+    const age = new Map(this.#world.known.map(({ id }, index) => [id, index]));
+    const ageOf = ({ id }: PhysicalThing) => age.get(id) ?? age.size;
+    return all.sort((a, b) => ageOf(a) - ageOf(b));
   }
 
   named(name: string, stack: string): PhysicalThing[] {

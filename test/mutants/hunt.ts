@@ -36,8 +36,10 @@ export interface Hunt {
   seed?: number;
   /** By default all. */
   phases?: readonly string[];
-  /** Begins with these runs and a few that are like each. */
+  /** Begins with these runs and some that are like each. */
   known?: readonly Known[];
+  /** How many seeds are like a known one, itself included: 200 by default. */
+  nearSeeds?: number;
 }
 
 /** What the hunting process says of each run. */
@@ -52,12 +54,12 @@ export interface Sighting {
 
 interface Phase {
   all(redis: Redis, seed: number): AsyncGenerator<Varied>;
-  /** The run of which this is said, and a few that are like it. */
-  near(redis: Redis, what: string): AsyncGenerator<Varied>;
+  /** The run of which this is said, and those that are like it: of so many seeds, where seeds make the difference. */
+  near(redis: Redis, what: string, seeds: number): AsyncGenerator<Varied>;
 }
 
-/** How many seeds count as near. */
-const nearSeeds = 5;
+/** A seed is another run after any change of the program, but what finds a fault once in a scenario finds it there again. */
+const usualNearSeeds = 200;
 
 /** The large ones last. */
 const size = (scenario: Scenario) => JSON.stringify(scenario.steps).length;
@@ -80,9 +82,9 @@ function exploring(faults?: FaultKind[]): Phase {
         for (const scenario of chosen) yield await explored(scenario, redis, seed, faults);
       }
     },
-    async *near(redis, what) {
+    async *near(redis, what, seeds) {
       for (const scenario of scenarioOf(what)) {
-        for (let i = 0; i < nearSeeds; i += 1) {
+        for (let i = 0; i < seeds; i += 1) {
           yield await explored(scenario, redis, seedIn(what) + i, faults);
         }
       }
@@ -125,8 +127,8 @@ const phases: Readonly<Record<string, Phase>> = {
       const first = generation.seed + seed - exploration.seed;
       for (let i = 0; i < generation.runs; i += 1) yield await generated(redis, first + i);
     },
-    async *near(redis, what) {
-      for (let i = 0; i < nearSeeds; i += 1) yield await generated(redis, seedIn(what) + i);
+    async *near(redis, what, seeds) {
+      for (let i = 0; i < seeds; i += 1) yield await generated(redis, seedIn(what) + i);
     },
   },
   crashed: varying(mayCrash, (scenario, redis, number) => crashes(scenario, number, redis)),
@@ -154,10 +156,10 @@ async function failed(phase: string, runs: AsyncGenerator<Varied>, known: boolea
 
 async function hunt(
   redis: Redis,
-  { seed = exploration.seed, phases: names, known = [] }: Hunt,
+  { seed = exploration.seed, phases: names, known = [], nearSeeds = usualNearSeeds }: Hunt,
 ): Promise<void> {
   for (const { phase, what } of known) {
-    if (await failed(phase, phaseOf(phase).near(redis, what), true)) return;
+    if (await failed(phase, phaseOf(phase).near(redis, what, nearSeeds), true)) return;
   }
   for (const name of names ?? Object.keys(phases)) {
     if (await failed(name, phaseOf(name).all(redis, seed), false)) return;
