@@ -62,6 +62,7 @@ const changesHints: ReadonlySet<string> = new Set([
 
 /** Far beyond what any scenario needs. */
 const deliveriesLimit = 100_000;
+const callsLimit = 50_000;
 
 /** A process that runs engine code: a worker, the sweeper, an observer, or a caller of the API. */
 export interface Life {
@@ -231,6 +232,8 @@ export class Simulation {
   #sweeper: Life | undefined;
   readonly #paused: Life[] = [];
   #problem: Error | undefined;
+  /** Of the store and the bus. */
+  #calls = 0;
   /** When the first hint falls due, read from Redis; undefined: not known since a hint may have changed. */
   #hintDue: { at: number | undefined } | undefined;
   #whenIdle: (() => void) | undefined;
@@ -419,6 +422,11 @@ export class Simulation {
 
   async #seam<T>(life: Life, label: string, action: () => Promise<T>): Promise<T> {
     if (life.dead) return forever();
+    this.#calls += 1;
+    if (this.#calls > callsLimit) {
+      this.#problem ??= new Error(`${this.#calls} calls of the store and the bus: something spins`);
+      return forever();
+    }
     const passage = await this.gate?.(life, label);
     this.#outstanding += 1;
     let result: T;

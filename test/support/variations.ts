@@ -398,6 +398,8 @@ class LandingDriver extends ScriptedDriver {
     this.#simulation = simulation;
     let calls = 0;
     simulation.gateOfEffect = async (life, { token }, operation) => {
+      // A look changes nothing that could come later.
+      if (operation === "read") return;
       calls += 1;
       if (calls !== call + 1) return;
       this.reached = true;
