@@ -172,7 +172,7 @@ export class Invariants implements Watcher {
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.known);
   }
 
-  async beforeRemoval({ stack }: CallContext, physicalId: string): Promise<void> {
+  async beforeRemoval({ id: physicalId, stack }: PhysicalThing): Promise<void> {
     this.#history.push({ id: physicalId, state: undefined });
     for (const thing of [...this.#simulation.world.things.values()]) {
       if (thing.id === physicalId || !thing.refersTo.has(physicalId)) continue;

@@ -139,7 +139,7 @@ export interface Watcher {
     life: Life,
     physicalId: string,
   ): void;
-  beforeRemoval(call: CallContext, physicalId: string): Promise<void>;
+  beforeRemoval(thing: PhysicalThing): Promise<void>;
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void;
   begun(begin: Begin, answer: BeginAnswer): Promise<void>;
   committed(visit: Visit, commit: Commit, answer: CommitAnswer): void;
@@ -244,6 +244,8 @@ export class Simulation {
     this.limits = { ...simulatedLimits, ...limits };
     this.store = new Store(redis, this.limits, { prefix, now: () => this.now, hintShards: 1 });
     this.observers = new Observers(this, redis);
+    this.world.beforeRemoval = (thing) =>
+      this.#unseen(() => each(this.#watchers, (watcher) => watcher.beforeRemoval(thing)));
   }
 
   get faults(): number {
@@ -649,7 +651,6 @@ export class Simulation {
     if (fail !== undefined && fail.after !== true) throw failureOf(fail);
     const timeoutMs = life.engine.types.get("Sim::Resource")?.timeoutMs(operation, properties);
     await this.gateOfEffect?.(life, call, operation, timeoutMs);
-    if (operation === "delete") await this.#unseen(() => this.#beforeRemoval(call));
     const things = [...this.world.things.values()].filter(({ token }) => token === call.token);
     const before = new Map(things.map(({ id, properties: found }) => [id, found]));
     const result = await effect();
@@ -666,13 +667,6 @@ export class Simulation {
     }
     if (fail !== undefined) throw failureOf(fail);
     return result;
-  }
-
-  async #beforeRemoval(call: CallContext): Promise<void> {
-    for (const thing of this.world.things.values()) {
-      if (thing.token !== call.token) continue;
-      await each(this.#watchers, (watcher) => watcher.beforeRemoval(call, thing.id));
-    }
   }
 
   #hold(life: Life, stack: string, resource: string, op: Operation, signal: AbortSignal): Promise<void> {

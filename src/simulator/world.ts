@@ -31,6 +31,7 @@ export class World implements SimWorld {
   readonly made = new Map<string, number>();
   /** All that ever came to be, oldest first. */
   readonly known: Pick<PhysicalThing, "id" | "name" | "stack">[] = [];
+  beforeRemoval: ((thing: PhysicalThing) => Promise<void>) | undefined;
   #count = 0;
 
   async create(thing: NewSimThing): Promise<string> {
@@ -61,6 +62,8 @@ export class World implements SimWorld {
   }
 
   async remove(id: string): Promise<void> {
+    const thing = this.things.get(id);
+    if (thing !== undefined) await this.beforeRemoval?.(thing);
     this.things.delete(id);
   }
 
