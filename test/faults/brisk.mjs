@@ -18,6 +18,8 @@ Object.assign(defaultLimits, {
   backoffMaxMs: 2_000,
   attempts: 12,
   abortGraceMs: 1_000,
+  firstSlowSweepMs: 1_000,
+  slowSweepMs: 2_000,
 });
 
 const { defaultStreamLimits } = await import(at("bus/streams.js"));
