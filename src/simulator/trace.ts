@@ -5,6 +5,8 @@ import type {
   ClaimAnswer,
   Commit,
   CommitAnswer,
+  Observation,
+  ObserveAnswer,
   Ring,
   SweepAnswer,
   Visit,
@@ -71,6 +73,12 @@ const descriptions: Readonly<Record<string, Describe>> = {
   },
   settle: ([, traversal, settle], answer) =>
     `settles ${traversal}: ${(settle as { status: string }).status}, ${answer === true ? "ok" : "stale"}`,
+  observe: ([, resource, observation], answer) => {
+    const { finding, want } = observation as Observation;
+    const outcome = answer as ObserveAnswer;
+    const why = outcome.tag === "noted" ? `: ${outcome.why}` : "";
+    return `finds ${resource} ${finding}${want === undefined ? "" : `, to ${want.how}`}: ${outcome.tag}${why}`;
+  },
   purge: ([stack], answer) => `purges ${stack}: ${answer}`,
 };
 
