@@ -54,8 +54,10 @@ export class Observers {
   readonly delayed: { at: number; delivery: HintDelivery }[] = [];
   /** Which of the observers is given something; exploring: now and then another than the first. */
   choose: () => number = () => 0;
-  /** How many may pass over one schedule at once; with more than one, what could not be read is waited for too. */
+  /** How many may pass over one schedule at once. */
   leaders = 1;
+  /** Tokens of what no read has been answered for in time, though no step says so: it is read again. */
+  readonly unread = new Set<string>();
   readonly #simulation: Simulation;
   readonly #redis: Redis;
   readonly #observers: Observer[] = [];
@@ -333,7 +335,7 @@ export class Observers {
     for (const [entry, at] of entries) {
       const { stack, resource } = readWatched(entry);
       const state = states.get(resource?.id ?? "");
-      const seen = state === "drifted" || state === "missing" || (state === "unreadable" && this.leaders > 1);
+      const seen = state === "drifted" || state === "missing" || state === "unreadable";
       if (!seen && !(this.#asked.has(entry) && state !== undefined)) continue;
       if (await this.#isAwaited(entry, stack, resource)) times.push(at);
     }
@@ -354,6 +356,7 @@ export class Observers {
     const asked = this.#asked.has(entry);
     if (mode === "ignore") return asked && sight.askedAtMs > Number(record?.observedAt || 0);
     if (asked) return true;
+    if (visited.state === "unreadable") return this.unread.has(sight.record.token || (resource?.id ?? ""));
     const { paused, status, action } = sight;
     if (mode !== "repair" || paused !== "" || status === "CANCELLED" || action === "delete") return false;
     return visited.state !== "missing" || !(await this.#isHeld(stack, resource));

@@ -648,9 +648,13 @@ export class Simulation {
     const hold = this.#take(["hold"], stack, (armed) => matches(armed, about));
     if (hold !== undefined) await this.#hold(life, stack, resource, operation, call.signal);
     const fail = this.#take(["fail"], stack, (armed) => matches(armed, about));
+    const { unread } = this.observers;
+    if (operation === "read") unread.delete(call.token);
     if (fail !== undefined && fail.after !== true) throw failureOf(fail);
     const timeoutMs = life.engine.types.get("Sim::Resource")?.timeoutMs(operation, properties);
+    if (operation === "read") unread.add(call.token);
     await this.gateOfEffect?.(life, call, operation, timeoutMs);
+    if (operation === "read" && !call.signal.aborted) unread.delete(call.token);
     const things = [...this.world.things.values()].filter(({ token }) => token === call.token);
     const before = new Map(things.map(({ id, properties: found }) => [id, found]));
     const result = await effect();

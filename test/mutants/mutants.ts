@@ -1537,6 +1537,15 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     replace: '{ repairs: "1" }',
   },
   {
+    id: "later-hint-dropped",
+    breaks: ["O7"],
+    subtle: true,
+    what: "A hint for later than the hold of what is in somebody's hand is dropped when that is returned.",
+    file: watchScript,
+    find: "if score % 1 ~= 0 then",
+    replace: "if false then",
+  },
+  {
     id: "hint-not-sooner",
     breaks: ["O7"],
     subtle: true,

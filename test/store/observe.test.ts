@@ -382,6 +382,27 @@ describe("the watch", () => {
     expect((await store.popWatched("default", 0, 10)).nextMs).toBeUndefined();
   });
 
+  test("a hint for later than the hold is not lost on what is in somebody's hand", async () => {
+    const { store } = server.stack();
+    for (const [ensure, again] of [
+      [false, undefined],
+      [false, 900_000],
+      [true, undefined],
+    ] as const) {
+      await store.watch("default", thing("ra"), 0);
+      const { entries } = await store.popWatched("default", 0, 10);
+      const [[entry, score] = ["", ""]] = entries;
+      const { nextMs: heldMs = 0 } = await store.popWatched("default", 0, 10);
+      if (ensure) await store.ensureWatched("default", [[thing("ra"), heldMs + 5_000]]);
+      else await store.watch("default", thing("ra"), heldMs + 5_000);
+      await store.returnWatched("default", 0, [[entry, score, again]]);
+      const { nextMs = 0 } = await store.popWatched("default", 0, 10);
+      expect(nextMs).toBeGreaterThan(0);
+      expect(nextMs).toBeLessThanOrEqual(heldMs);
+      await store.unwatch("default", thing("ra"));
+    }
+  });
+
   test("sources that were heard of count as flowing for a while, also when the clock is set back", async () => {
     const stack = server.stack();
     await stack.store.noteHeard(["A::B"]);

@@ -51,13 +51,17 @@ if A.verb == 'drop' then
   end
 elseif A.verb == 'add' or A.verb == 'ensure' then
   for i = 1, #given, 2 do
-    redis.call('ZADD', K.watch, A.verb == 'add' and 'LT' or 'NX', at + tonumber(given[i + 1]), given[i])
+    local score = tonumber(redis.call('ZSCORE', K.watch, given[i]) or 0)
+    local due = math.floor(at + tonumber(given[i + 1]))
+    -- In somebody's hand: what they return later knows nothing of this, and must not end it.
+    if score % 1 ~= 0 then redis.call('ZADD', K.watch, math.min(due, math.floor(score)), given[i])
+    else redis.call('ZADD', K.watch, A.verb == 'add' and 'LT' or 'NX', due, given[i]) end
     point(given[i])
   end
 elseif A.verb == 'pop' then
   local due = redis.call('ZRANGEBYSCORE', K.watch, '-inf', at, 'LIMIT', 0, A.limit)
   for i, entry in ipairs(due) do
-    -- A score no other call gives: the fraction tells this pop from a hint for the same millisecond.
+    -- A score no other call gives: only what is in somebody's hand has a fraction.
     local score = string.format('%.3f', at + tonumber(A.holdMs) + 0.001 * (1 + i % 900))
     redis.call('ZADD', K.watch, score, entry)
     popped[#popped + 1] = entry
@@ -67,7 +71,7 @@ else
   for i = 1, #given, 3 do
     if redis.call('ZSCORE', K.watch, given[i]) == given[i + 1] then
       if given[i + 2] ~= '' then
-        redis.call('ZADD', K.watch, at + tonumber(given[i + 2]), given[i])
+        redis.call('ZADD', K.watch, math.floor(at + tonumber(given[i + 2])), given[i])
       else
         redis.call('ZREM', K.watch, given[i])
         forget(given[i])
