@@ -151,9 +151,29 @@ export class VisitedResource {
     });
   }
 
-  /** A reason as anybody may read it: without the values of hidden properties. */
-  masked(engine: Engine, text: string): string {
-    return this.#secrets(engine).reduce((masked, secret) => masked.replaceAll(secret, "(hidden)"), text);
+  /** Names of the properties of which nothing that they consist of may be told. */
+  hiddenProperties(engine: Engine): string[] {
+    const tried = this.field("tried") === "" ? [] : lines(this.field("triedHidden"));
+    const ofType = engine.types.get(this.field("type"))?.hiddenProperties ?? [];
+    return [...new Set([...lines(this.field("hidden")), ...tried, ...ofType])];
+  }
+
+  /**
+   * A reason as anybody may read it: without the values that hidden properties have, are to have, or were seen to have.
+   * `seen`: what was read just now.
+   */
+  masked(engine: Engine, text: string, seen: JsonObject = {}): string {
+    const names = this.hiddenProperties(engine);
+    if (names.length === 0) return text;
+    const observed = readObject(engine.sealing, this.field("observed"));
+    const sides = [this.properties(engine), this.triedOrApplied(engine), observed, seen];
+    const secrets = sides
+      .flatMap((properties) => names.flatMap((name) => leaves(properties[name])))
+      .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)])
+      .filter((secret) => secret !== "");
+    // Of two that begin alike the longer one first, so that nothing of it is left.
+    const longestFirst = [...new Set(secrets)].sort((a, b) => b.length - a.length);
+    return longestFirst.length === 0 ? text : text.replace(anyOf(longestFirst), "(hidden)");
   }
 
   properties(engine: Engine): JsonObject {
@@ -172,6 +192,10 @@ export class VisitedResource {
     const properties = this.triedOrApplied(engine);
     return names.flatMap((name) => leaves(properties[name])).filter((text) => text !== "");
   }
+}
+
+function anyOf(texts: readonly string[]): RegExp {
+  return new RegExp(texts.map((text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|"), "g");
 }
 
 function leaves(value: unknown): string[] {
