@@ -142,7 +142,9 @@ class Look {
       if (ill !== undefined) return this.#conclude("drifted", [health], true, reading, `check: ${ill}`);
     } catch (error) {
       if (this.#resource.state === "failed") return this.#isThere();
-      return this.#conclude("unreadable", [], false, undefined, `read: ${messageOf(error)}`);
+      const { state } = this.#resource;
+      const before = state === "ready" || state === "unreadable" ? "" : `it was ${state}; `;
+      return this.#conclude("unreadable", [], false, undefined, `${before}read: ${messageOf(error)}`);
     }
     if (reading !== undefined && this.#hasFailedOn(reading)) {
       this.#resource.set({ fights: writeFights(withoutLastRepair(this.#fights())) });
@@ -250,7 +252,11 @@ class Look {
   ): Promise<Looked> {
     const { store, sealing } = this.#engine;
     const resource = this.#resource;
-    const before = { state: resource.state, dirty: resource.context.dirty, drift: resource.field("drift") };
+    const before = {
+      told: resource.toldState,
+      dirty: resource.context.dirty,
+      drift: resource.field("drift"),
+    };
     const text = resource.masked(this.#engine, reason, reading?.properties).slice(0, longestReason);
     const mends = this.#policy.mode === "repair";
     const command = resource.step({
@@ -272,7 +278,7 @@ class Look {
             resource.hiddenProperties(this.#engine).filter((name) => name in reading.properties),
           );
     const same =
-      before.state === resource.state &&
+      before.told === resource.toldState &&
       before.dirty === resource.context.dirty &&
       before.drift === paths.join("\n");
     if (same && wants === undefined) {
@@ -446,7 +452,7 @@ class Look {
   }
 
   #event(reason: string): LifecycleEvent {
-    return resourceEvent(this.#engine, this.#visit(), this.#resource, this.#resource.state, reason);
+    return resourceEvent(this.#engine, this.#visit(), this.#resource, this.#resource.toldState, reason);
   }
 
   #incident() {

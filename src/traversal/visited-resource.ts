@@ -10,7 +10,7 @@ import { canonicalJson, type JsonObject } from "../json.js";
 import type { Thing } from "../providers/provider.js";
 import type { ResourceRecord } from "../store/store.js";
 import type { Engine } from "./engine.js";
-import { type Fields, indexEntry, lines, readObject, requiresOf, writeObject } from "./record.js";
+import { type Fields, indexEntry, lines, readObject, requiresOf, toldState, writeObject } from "./record.js";
 import type { UpdateFacts } from "./update-facts.js";
 
 export class VisitedResource {
@@ -29,6 +29,15 @@ export class VisitedResource {
 
   get state(): ResourceState {
     return this.#machine.state;
+  }
+
+  /** The last look could not read it, and nothing was done since. */
+  get isUnreadable(): boolean {
+    return this.field("unreadable") !== "";
+  }
+
+  get toldState(): string {
+    return toldState({ state: this.state, unreadable: this.isUnreadable });
   }
 
   get context(): ResourceContext {
@@ -50,6 +59,11 @@ export class VisitedResource {
   /** Steps the machine; what it asks for is the last action, none when the event has no meaning here. */
   step(event: ResourceEvent): ResourceAction | undefined {
     const next = resourceActor.step(this.#machine.snapshot, event);
+    const unreadable = event.type === "observed" && event.finding === "unreadable";
+    const isOther = unreadable !== this.isUnreadable;
+    if (isOther && (event.type === "observed" || next.state !== this.#machine.state)) {
+      this.set({ unreadable: unreadable ? "1" : "" });
+    }
     this.#machine = next;
     this.set({ snapshot: next.snapshot, reason: next.context.reason });
     return next.actions.at(-1);

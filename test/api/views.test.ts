@@ -535,6 +535,32 @@ describe("why, when nothing is under way:", () => {
     expect(waits[0]?.until).toBeDefined();
   });
 
+  it("it cannot be read any more, after it was missing", async () => {
+    await complete({ a: under({ policy: "report" }) });
+    await scene.spoil("a", undefined);
+    await scene.look("a");
+    scene.blind = "the network is down";
+    await scene.look("a");
+    await scene.look("a");
+    expect(scene.events.map(({ what, reason }) => [what, reason])).toEqual([
+      ["missing", "it is not there"],
+      ["unreadable", "it was missing; read: the network is down"],
+    ]);
+    const { state, text } = await scene.waits("a", "look");
+    expect(state).toBe("unreadable");
+    expect(text).toMatch(/^a is unreadable for .*: it was missing; read: the network is down\./);
+    expect(await scene.why()).toMatchObject({ states: { unreadable: 1 } });
+    expect(await scene.drift()).toMatchObject([{ state: "unreadable" }]);
+    const { resources } = await scene.client.call("show", { name: "web" });
+    expect(resources).toMatchObject([{ state: "unreadable" }]);
+    const { seen: found } = await scene.client.call("observe", { name: "web", asked: 1 });
+    expect(found).toMatchObject([{ finding: "unreadable" }]);
+    scene.blind = "";
+    await scene.look("a");
+    expect(scene.events.at(-1)).toMatchObject({ what: "missing", reason: "it is not there" });
+    expect(await scene.drift()).toMatchObject([{ state: "missing" }]);
+  });
+
   it("its repair has failed", async () => {
     await complete({ a: seen() });
     await scene.spoil("a", { size: 7 });
@@ -677,7 +703,7 @@ describe("drift", () => {
     expect(await reasons()).toBe("differs: labels");
     scene.blind = "tench is pike";
     await scene.look("a");
-    expect(await reasons()).toMatch(/^read: what its provider says is not told.*\(labels\)$/);
+    expect(await reasons()).toMatch(/^it was drifted; read: what its provider says is not told.*\(labels\)$/);
     const [record] = await scene.engine.store.resources(
       stack.id,
       [...(await scene.engine.store.index(stack.id)).keys()],
