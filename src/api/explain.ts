@@ -89,7 +89,7 @@ const seenStates: ReadonlySet<string> = new Set(["drifted", "missing", "conteste
 
 export function explainResource(facts: ResourceFacts): Explanation {
   const { resource, view, name } = facts;
-  const state = resource?.state ?? "declared";
+  const state = resource?.toldState ?? "declared";
   const field = (key: string) => resource?.field(key) ?? "";
   const sinceMs = time(field("differsAt")) ?? time(field("since")) ?? time(facts.stack.view.stack.updatedAt);
   const atGoal = isAtGoal(facts);
@@ -370,7 +370,7 @@ function driftWaits(facts: ResourceFacts, resource: VisitedResource): Wait[] {
     untilMs: nextLookMs,
     text: `it is looked at again${at(nowMs, nextLookMs)}`,
   };
-  if (resource.state === "unreadable") return [look];
+  if (resource.isUnreadable || resource.state === "unreadable") return [look];
   const gate = gateWait(facts);
   if (gate !== undefined) return [gate];
   if (resource.state === "contested") return [contestedWait(resource, policy, nowMs), look];

@@ -15,7 +15,7 @@ import type { Engine } from "../traversal/engine.js";
 import { notFound } from "../traversal/goal.js";
 import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
 import { type LifecycleEvent, toOutbox } from "../traversal/lifecycle-event.js";
-import { lines } from "../traversal/record.js";
+import { lines, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { type FoundStack, findStack, newestByName, unknownResource } from "./find-stack.js";
 import type { ParsedRequest, Reply } from "./schemas.js";
@@ -358,7 +358,7 @@ const findings: Readonly<Record<string, Seen["finding"]>> = {
   unreadable: "unreadable",
 };
 
-const lookFields = ["snapshot", "observedAt", "appliedAt", "drift", "reason", "looked"];
+const lookFields = ["snapshot", "unreadable", "observedAt", "appliedAt", "drift", "reason", "looked"];
 
 /** A traversal is under way, or will be. */
 function hasWork({ unsettled, wish }: ResourceRecord): boolean {
@@ -367,14 +367,14 @@ function hasWork({ unsettled, wish }: ResourceRecord): boolean {
 
 /** Undefined: there is no thing, and none is on its way. */
 function findingOf(
-  { snapshot, observedAt, appliedAt, looked }: ResourceRecord,
+  { snapshot, unreadable, observedAt, appliedAt, looked }: ResourceRecord,
   isMoving: boolean,
   askedAtMs: number,
 ): Seen["finding"] | "waiting" | undefined {
   const { state, context } = resourceActor.read(snapshot ?? "");
   if (!context.physical) return isMoving ? "waiting" : undefined;
   if (state === "updating") return "waiting";
-  const finding = findings[state];
+  const finding = findings[toldState({ state, unreadable: (unreadable ?? "") !== "" })];
   if (finding === undefined) return isMoving ? "waiting" : "failed";
   const [seenAtMs, appliedAtMs] = [Number(observedAt || 0), Number(appliedAt || 0)];
   if (finding === "inLine" && appliedAtMs >= askedAtMs) return "repaired";

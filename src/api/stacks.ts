@@ -23,7 +23,7 @@ import {
 } from "../traversal/goal.js";
 import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal/goal-document.js";
 import { prepareTraversal } from "../traversal/prepare.js";
-import { lines, readObject } from "../traversal/record.js";
+import { lines, readObject, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { findStack, newestByName, unknownResource } from "./find-stack.js";
 import { answerOrphans } from "./orphans.js";
@@ -268,7 +268,7 @@ export class Stacks {
         id,
         name: entry.name,
         type: entry.type,
-        state: entry.state,
+        state: toldState(entry),
         physicalId: records[i]?.physical || null,
         attributes: opened,
         requires: [

@@ -15,7 +15,7 @@ import type { ResourceView } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
 import { emptyGoal, readGoal } from "../traversal/goal-document.js";
 import { wantedBy } from "../traversal/prepare.js";
-import { lines, readObject } from "../traversal/record.js";
+import { lines, readObject, toldState } from "../traversal/record.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import { explainResource, explainStack, type StackFacts, type Wait } from "./explain.js";
 import { type FoundStack, findStack } from "./find-stack.js";
@@ -140,7 +140,7 @@ export class Views {
       policy,
     );
     const shown = all ? rows : rows.filter(({ differs }) => differs);
-    const state = resource?.state ?? "declared";
+    const state = resource?.toldState ?? "declared";
     const awry = state !== "ready" || resource?.context.dirty === true || problem !== "";
     const fights = field("fights") === "" ? [] : (JSON.parse(field("fights")) as Fights);
     const told: DriftOfResource = {
@@ -239,7 +239,7 @@ export class Views {
     const resources = await Promise.all(chosen.map((item) => this.#explain(stack, facts, standing, item)));
     const states: Record<string, number> = {};
     for (const { entry } of standing.items) {
-      const state = entry?.state ?? "declared";
+      const state = entry === undefined ? "declared" : toldState(entry);
       states[state] = (states[state] ?? 0) + 1;
     }
     return {
@@ -411,7 +411,7 @@ class Standing {
     const before = (node?.predecessors ?? []).flatMap((predecessor) => this.#byNode.get(predecessor) ?? []);
     const told = before
       .slice(0, namedBlockers)
-      .map(({ name, entry }) => `${name} (${entry?.state ?? "declared"})`);
+      .map(({ name, entry }) => `${name} (${entry === undefined ? "declared" : toldState(entry)})`);
     return before.length > namedBlockers ? [...told, `${before.length - namedBlockers} more`] : told;
   }
 }

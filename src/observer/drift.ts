@@ -31,17 +31,20 @@ type Steps = readonly (string | number)[];
  * @param applied What was last applied, through the type's schema.
  * @param observed What a read found. A top-level property that is not there is not compared.
  * @param exempt Patterns of paths (src/observer/paths.ts) that are not compared, with all that is below them.
+ * @param hidden Names of the top-level properties of which only the name is told: their keys are values too.
  */
 export function driftOf(
   type: ResourceType,
   applied: JsonObject,
   observed: JsonObject,
   exempt: readonly string[],
+  hidden: readonly string[] = [],
 ): Drift {
   const overlay = new Overlay(exempt);
   const target = overlay.target(applied, observed);
   const { changed, replace } = type.compare({ ...applied, ...reported(observed) }, target);
-  const paths = changed.flatMap((name) => overlay.drift.get(name) ?? [propertyPath([name])]).sort();
+  const pathsIn = (name: string) => (hidden.includes(name) ? undefined : overlay.drift.get(name));
+  const paths = changed.flatMap((name) => pathsIn(name) ?? [propertyPath([name])]).sort();
   return { paths: paths.length > pathsLimit ? [...paths.slice(0, pathsLimit), morePaths] : paths, replace };
 }
 

@@ -7,6 +7,7 @@
  * 2. An error of the provider is never taken for a thing that is missing.
  * 3. A repair begins in the same step that finds it allowed: no traversal under way, within the budget, no incident.
  */
+import { constants } from "node:os";
 import type { Finding } from "../../machines/resource.js";
 import { messageOf } from "../errors.js";
 import { canonicalJson, type JsonObject, jsonEqual } from "../json.js";
@@ -16,7 +17,7 @@ import { type Budget, type ObserveAnswer, type Sight, stackPool, type Visit } fr
 import type { Engine } from "../traversal/engine.js";
 import { type LifecycleEvent, toOutbox } from "../traversal/lifecycle-event.js";
 import { checked, ProviderCall } from "../traversal/provider-call.js";
-import { lines, readObject, writeObject } from "../traversal/record.js";
+import { readObject, writeObject } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { announceSafely, repairInPlace, resourceEvent } from "../traversal/visit.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
@@ -141,7 +142,9 @@ class Look {
       if (ill !== undefined) return this.#conclude("drifted", [health], true, reading, `check: ${ill}`);
     } catch (error) {
       if (this.#resource.state === "failed") return this.#isThere();
-      return this.#conclude("unreadable", [], false, undefined, `read: ${messageOf(error)}`);
+      const { state } = this.#resource;
+      const before = state === "ready" || state === "unreadable" ? "" : `it was ${state}; `;
+      return this.#conclude("unreadable", [], false, undefined, `${before}read: ${messageOf(error)}`);
     }
     if (reading !== undefined && this.#hasFailedOn(reading)) {
       this.#resource.set({ fights: writeFights(withoutLastRepair(this.#fights())) });
@@ -160,9 +163,11 @@ class Look {
       );
     }
     const applied = this.#resource.properties(this.#engine);
-    const all = driftOf(type, applied, reading.properties, this.#policy.ignore);
+    const hidden = this.#resource.hiddenProperties(this.#engine);
+    const all = driftOf(type, applied, reading.properties, this.#policy.ignore, hidden);
     if (all.paths.length === 0) return this.#conclude("inLine", [], false, reading, "");
-    const rest = driftOf(type, applied, reading.properties, [...this.#policy.ignore, ...contested]);
+    const exempt = [...this.#policy.ignore, ...contested];
+    const rest = driftOf(type, applied, reading.properties, exempt, hidden);
     if (rest.paths.length > 0)
       return this.#conclude("drifted", rest.paths, rest.replace, reading, differs(rest.paths));
     return this.#conclude("contested", all.paths, false, reading, differs(all.paths));
@@ -220,9 +225,21 @@ class Look {
       throw new ProviderError(`no answer within ${limitMs} ms`);
     });
     try {
-      return await Promise.race([ask(call), late]);
+      return await Promise.race([this.#answer(() => ask(call)), late]);
     } finally {
       over.abort();
+    }
+  }
+
+  /** What could not be read is not known, so that nothing of it could be masked in what the provider says. */
+  async #answer<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      const hidden = this.#resource.hiddenProperties(this.#engine);
+      if (hidden.length === 0) throw error;
+      const why = `what its provider says is not told, because it may show what is hidden (${hidden.join(", ")})`;
+      throw new ProviderError([codeOf(error), why].filter((part) => part !== undefined).join("; "));
     }
   }
 
@@ -235,8 +252,12 @@ class Look {
   ): Promise<Looked> {
     const { store, sealing } = this.#engine;
     const resource = this.#resource;
-    const before = { state: resource.state, dirty: resource.context.dirty, drift: resource.field("drift") };
-    const text = resource.masked(this.#engine, reason).slice(0, longestReason);
+    const before = {
+      told: resource.toldState,
+      dirty: resource.context.dirty,
+      drift: resource.field("drift"),
+    };
+    const text = resource.masked(this.#engine, reason, reading?.properties).slice(0, longestReason);
     const mends = this.#policy.mode === "repair";
     const command = resource.step({
       type: "observed",
@@ -251,9 +272,13 @@ class Look {
     const observed =
       finding === "inLine" || reading === undefined
         ? ""
-        : writeObject(sealing, reading.properties, lines(resource.field("hidden")));
+        : writeObject(
+            sealing,
+            reading.properties,
+            resource.hiddenProperties(this.#engine).filter((name) => name in reading.properties),
+          );
     const same =
-      before.state === resource.state &&
+      before.told === resource.toldState &&
       before.dirty === resource.context.dirty &&
       before.drift === paths.join("\n");
     if (same && wants === undefined) {
@@ -427,7 +452,7 @@ class Look {
   }
 
   #event(reason: string): LifecycleEvent {
-    return resourceEvent(this.#engine, this.#visit(), this.#resource, this.#resource.state, reason);
+    return resourceEvent(this.#engine, this.#visit(), this.#resource, this.#resource.toldState, reason);
   }
 
   #incident() {
@@ -458,6 +483,15 @@ class Look {
     if (parts.length === 0) return undefined;
     return resolvePolicy(...parts.map((budget) => ({ budget }))).budget;
   }
+}
+
+/** Of the operating system, as `EACCES`: no value of anybody's. */
+function codeOf(error: unknown): string | undefined {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if ("code" in at && typeof at.code === "string" && Object.hasOwn(constants.errno, at.code))
+      return at.code;
+  }
+  return undefined;
 }
 
 function later(outcome: string, nextMs: number | undefined): Looked {

@@ -27,10 +27,16 @@ export interface PolicyPart {
   orphans?: Policy["orphans"];
 }
 
+/** What can be said of a type. */
+type TypePolicyPart = Omit<PolicyPart, "retry">;
+
+/** What can be said of a resource. */
+export type ResourcePolicyPart = Omit<TypePolicyPart, "budget">;
+
 /** A part for all of a stack, with parts for its types and resources by their names. */
 export interface PolicyDocument<Resource extends string = string> extends PolicyPart {
-  types?: { readonly [type: string]: PolicyPart };
-  resources?: { readonly [name in Resource]?: PolicyPart };
+  types?: { readonly [type: string]: TypePolicyPart };
+  resources?: { readonly [name in Resource]?: ResourcePolicyPart };
 }
 
 /** What holds for one resource. */
@@ -108,13 +114,26 @@ const partShape = {
   orphans: z.enum(["report", "remove"]).optional(),
 };
 
-const policyPartSchema = z.strictObject(partShape);
+const partSchema = z.strictObject(partShape);
+const typePartSchema = partSchema.omit({ retry: true });
+const resourcePartSchema = typePartSchema.omit({ budget: true });
 
-const policyDocumentSchema = z.strictObject({
-  ...partShape,
-  types: z.record(z.string(), policyPartSchema).optional(),
-  resources: z.record(z.string(), policyPartSchema).optional(),
-});
+const documentOf = (typePart: z.ZodType, resourcePart: z.ZodType) =>
+  z.strictObject({
+    ...partShape,
+    types: z.record(z.string(), typePart).optional(),
+    resources: z.record(z.string(), resourcePart).optional(),
+  });
+
+const policyDocumentSchema = documentOf(typePartSchema, resourcePartSchema);
+/** Goals of earlier versions say things of types and resources that have no effect there. */
+const storedDocumentSchema = documentOf(partSchema, partSchema);
+
+/** Of whom those keys are that are not everybody's. */
+const ownersOf: Readonly<Record<string, string>> = {
+  retry: "a whole stack",
+  budget: "a whole stack or a type",
+};
 
 /** @throws InvalidError with all problems, each with the place in the document. */
 export function parsePolicyDocument(value: Json, names?: PolicyNames): PolicyDocument {
@@ -125,7 +144,7 @@ export function parsePolicyDocument(value: Json, names?: PolicyNames): PolicyDoc
 }
 
 export function checkPolicyPart(problems: Problems, path: Path, value: Json): void {
-  check(policyPartSchema, problems, path, value);
+  check(resourcePartSchema, problems, path, value);
 }
 
 /** Also says which names in `types` and `resources` are not among the given ones. */
@@ -152,6 +171,12 @@ function check(schema: z.ZodType, problems: Problems, path: Path, value: Json): 
     if (issue.code === "unrecognized_keys") {
       const known = keysAt(schema, place);
       for (const key of issue.keys) {
+        const owner = Object.hasOwn(ownersOf, key) ? ownersOf[key] : undefined;
+        if (owner !== undefined && !known.includes(key)) {
+          const message = `${where}${key} counts for ${owner} only: say it there (homeostat_policy, homeostat policy)`;
+          problems.add([...path, ...place, key], message, "key");
+          continue;
+        }
         const message = `${where}unknown key "${key}" (there are: ${known.join(", ")})`;
         problems.addUnknown([...path, ...place, key], message, key, known, "key");
       }
@@ -240,10 +265,12 @@ export function resolvePolicy(...parts: readonly PolicyPart[]): Policy {
   };
 }
 
+/** Also of an earlier version. */
 export function isPolicyPart(value: unknown): value is PolicyPart {
-  return policyPartSchema.safeParse(value).success;
+  return partSchema.safeParse(value).success;
 }
 
+/** Also of an earlier version. */
 export function isPolicyDocument(value: unknown): value is PolicyDocument {
-  return policyDocumentSchema.safeParse(value).success;
+  return storedDocumentSchema.safeParse(value).success;
 }

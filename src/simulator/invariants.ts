@@ -9,6 +9,7 @@ import type { Begin, BeginAnswer, Commit, CommitAnswer, ResourceRecord, Visit } 
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { emptyGoal } from "../traversal/goal-document.js";
+import { toldState } from "../traversal/record.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
 import { KnownWorld } from "./known-world.js";
@@ -361,7 +362,7 @@ export class Invariants implements Watcher {
 
   /** 9. The last event of a resource says what is stored of it: none was lost. */
   #checkTold(stack: string, records: readonly KnownRecord[]): void {
-    const states = new Map(records.map(({ id, state }) => [id, state as string]));
+    const states = new Map(records.map(({ id, ...record }) => [id, toldState(record)]));
     const told = this.#told.get(stack) ?? new Map<string, { what: string }>();
     for (const [id, { what }] of told) {
       const state = states.get(id) ?? "deleted";

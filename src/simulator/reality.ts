@@ -28,23 +28,26 @@ export interface KnownRecord {
   physical: string;
   sequence: number;
   state: ResourceState;
+  /** Its last look could not read it. */
+  unreadable: boolean;
   context: ResourceContext;
   attributes: JsonObject;
 }
 
 export async function readRecords({ store, sealing }: Simulation, stack: string): Promise<KnownRecord[]> {
   const ids = [...(await store.index(stack)).keys()];
-  const fields = ["name", "token", "physical", "sequence", "snapshot", "attributes"] as const;
+  const fields = ["name", "token", "physical", "sequence", "snapshot", "unreadable", "attributes"] as const;
   const records = await store.resources(stack, ids, fields);
   return records.flatMap((record, index): KnownRecord[] => {
     const id = ids[index] ?? "";
     if (record === undefined) return [];
-    const { name = "", token, physical = "", sequence, snapshot = "" } = record;
+    const { name = "", token, physical = "", sequence, snapshot = "", unreadable = "" } = record;
     const { state, context } = resourceActor.read(snapshot);
     const attributes = readObject(sealing, record.attributes);
     const written = {
       sequence: Number(sequence ?? 0),
       state,
+      unreadable: unreadable !== "",
       context,
       attributes,
     };

@@ -163,6 +163,8 @@ export interface IndexEntry {
   intent?: string;
   /** The observer may have it repaired by a traversal. */
   wished?: boolean;
+  /** The last look could not read it; `state` is what was known before. */
+  unreadable?: boolean;
 }
 
 /** What a look must know before it reads reality. */

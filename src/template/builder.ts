@@ -11,7 +11,7 @@
  *       .build();
  */
 import type { Json, JsonObject } from "../json.js";
-import type { PolicyDocument, PolicyPart } from "../observer/policy.js";
+import type { PolicyDocument, ResourcePolicyPart } from "../observer/policy.js";
 import { policyKey, policyParameter } from "./policy.js";
 import type { ParameterType } from "./types.js";
 
@@ -78,7 +78,7 @@ export interface ResourceOptions<R extends string> {
   deletionPolicy?: "Delete" | "Retain";
   metadata?: JsonObject;
   /** How it is kept in line; goes over what `policy` says for all. */
-  policy?: PolicyPart;
+  policy?: ResourcePolicyPart;
   description?: string;
 }
 

@@ -48,6 +48,12 @@ export function indexEntry(
     ...(record.retain ? { retain: true } : {}),
     ...(record.intent ? { intent: record.intent } : {}),
     ...(wished ? { wished: true } : {}),
+    ...(record.unreadable ? { unreadable: true } : {}),
   };
   return JSON.stringify(entry);
+}
+
+/** As people are told it: what is known from before does not hide that it cannot be read now. */
+export function toldState({ state, unreadable }: Pick<IndexEntry, "state" | "unreadable">): string {
+  return unreadable === true ? "unreadable" : state;
 }

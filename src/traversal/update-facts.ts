@@ -59,12 +59,13 @@ export async function gatherUpdate(
     ]),
   );
   const resolved = resolveProperties(goal.bound, (name) => views.get(name));
-  const properties = parseProperties(type, resolved.properties);
+  const hidden = [...new Set([...resolved.hidden, ...type.hiddenProperties])];
+  const properties = parseProperties(type, resolved.properties, hidden);
   const fit = fitOf(engine, type, resource, properties);
   return {
     fit,
     properties,
-    hidden: [...new Set([...resolved.hidden, ...type.hiddenProperties])].filter((name) => name in properties),
+    hidden: hidden.filter((name) => name in properties),
     definition: goal.definition,
     inputs: ids.map((id, i) => `${id}@${records[i]?.output ?? ""}`).sort(),
     requires: [...new Set(ids)],
@@ -84,14 +85,16 @@ function viewOf(engine: Engine, record: ResourceRecord | undefined): ResourceVie
 }
 
 /** Both sides of a comparison went through the schema, so that a new default is no difference. */
-function parseProperties(type: ResourceType, properties: JsonObject): JsonObject {
+function parseProperties(type: ResourceType, properties: JsonObject, hidden: readonly string[]): JsonObject {
   const parsed = type.schema.safeParse(properties);
   if (parsed.success) return parsed.data;
-  throw new InvalidError(
-    parsed.error.issues.map((issue) => ({
-      message: `property "${issue.path.join(".")}": ${issue.message}`,
-    })),
-  );
+  const problems = parsed.error.issues.map(({ path, message }) => {
+    const name = String(path[0]);
+    // What it is made of, down to its keys, goes into events with this.
+    if (hidden.includes(name)) return `property "${name}": its hidden value is not one that the type takes`;
+    return `property "${path.join(".")}": ${message}`;
+  });
+  throw new InvalidError([...new Set(problems)].map((message) => ({ message })));
 }
 
 function fitOf(

@@ -10,7 +10,7 @@ import { canonicalJson, type JsonObject } from "../json.js";
 import type { Thing } from "../providers/provider.js";
 import type { ResourceRecord } from "../store/store.js";
 import type { Engine } from "./engine.js";
-import { type Fields, indexEntry, lines, readObject, requiresOf, writeObject } from "./record.js";
+import { type Fields, indexEntry, lines, readObject, requiresOf, toldState, writeObject } from "./record.js";
 import type { UpdateFacts } from "./update-facts.js";
 
 export class VisitedResource {
@@ -29,6 +29,15 @@ export class VisitedResource {
 
   get state(): ResourceState {
     return this.#machine.state;
+  }
+
+  /** The last look could not read it, and nothing was done since. */
+  get isUnreadable(): boolean {
+    return this.field("unreadable") !== "";
+  }
+
+  get toldState(): string {
+    return toldState({ state: this.state, unreadable: this.isUnreadable });
   }
 
   get context(): ResourceContext {
@@ -50,6 +59,11 @@ export class VisitedResource {
   /** Steps the machine; what it asks for is the last action, none when the event has no meaning here. */
   step(event: ResourceEvent): ResourceAction | undefined {
     const next = resourceActor.step(this.#machine.snapshot, event);
+    const unreadable = event.type === "observed" && event.finding === "unreadable";
+    const isOther = unreadable !== this.isUnreadable;
+    if (isOther && (event.type === "observed" || next.state !== this.#machine.state)) {
+      this.set({ unreadable: unreadable ? "1" : "" });
+    }
     this.#machine = next;
     this.set({ snapshot: next.snapshot, reason: next.context.reason });
     return next.actions.at(-1);
@@ -151,9 +165,29 @@ export class VisitedResource {
     });
   }
 
-  /** A reason as anybody may read it: without the values of hidden properties. */
-  masked(engine: Engine, text: string): string {
-    return this.#secrets(engine).reduce((masked, secret) => masked.replaceAll(secret, "(hidden)"), text);
+  /** Names of the properties of which nothing that they consist of may be told. */
+  hiddenProperties(engine: Engine): string[] {
+    const tried = this.field("tried") === "" ? [] : lines(this.field("triedHidden"));
+    const ofType = engine.types.get(this.field("type"))?.hiddenProperties ?? [];
+    return [...new Set([...lines(this.field("hidden")), ...tried, ...ofType])];
+  }
+
+  /**
+   * A reason as anybody may read it: without the values that hidden properties have, are to have, or were seen to have.
+   * `seen`: what was read just now.
+   */
+  masked(engine: Engine, text: string, seen: JsonObject = {}): string {
+    const names = this.hiddenProperties(engine);
+    if (names.length === 0) return text;
+    const observed = readObject(engine.sealing, this.field("observed"));
+    const sides = [this.properties(engine), this.triedOrApplied(engine), observed, seen];
+    const secrets = sides
+      .flatMap((properties) => names.flatMap((name) => leaves(properties[name])))
+      .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)])
+      .filter((secret) => secret !== "");
+    // Of two that begin alike the longer one first, so that nothing of it is left.
+    const longestFirst = [...new Set(secrets)].sort((a, b) => b.length - a.length);
+    return longestFirst.length === 0 ? text : text.replace(anyOf(longestFirst), "(hidden)");
   }
 
   properties(engine: Engine): JsonObject {
@@ -172,6 +206,10 @@ export class VisitedResource {
     const properties = this.triedOrApplied(engine);
     return names.flatMap((name) => leaves(properties[name])).filter((text) => text !== "");
   }
+}
+
+function anyOf(texts: readonly string[]): RegExp {
+  return new RegExp(texts.map((text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|"), "g");
 }
 
 function leaves(value: unknown): string[] {

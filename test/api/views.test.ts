@@ -10,12 +10,14 @@ import type { Reply } from "../../src/api/schemas.js";
 import { Stacks } from "../../src/api/stacks.js";
 import { HomeostatError } from "../../src/errors.js";
 import { defaultLimits, type Limits } from "../../src/limits.js";
+import type { JsonObject } from "../../src/json.js";
 import { look } from "../../src/observer/look.js";
 import { defineResource, ProviderError, ResourceTypes } from "../../src/providers/provider.js";
 import { randomId } from "../../src/random-id.js";
 import { Sealing } from "../../src/store/sealing.js";
 import { connectRedis, Store } from "../../src/store/store.js";
 import type { Engine } from "../../src/traversal/engine.js";
+import type { LifecycleEvent } from "../../src/traversal/lifecycle-event.js";
 import { handOver } from "../../src/traversal/hand-over.js";
 import { VisitedResource } from "../../src/traversal/visited-resource.js";
 import { realClock } from "../../src/worker/clock.js";
@@ -32,6 +34,8 @@ class Scene {
   readonly engine: Engine;
   /** Why reads fail. */
   blind = "";
+  /** What the looks of the test told. */
+  readonly events: LifecycleEvent[] = [];
   /** Why updates and creates fail, by resource. */
   readonly faults = new Map<string, ProviderError>();
   readonly #key: string | undefined;
@@ -44,7 +48,12 @@ class Scene {
     this.client = client;
     this.engine = {
       store: this.store(this.limits),
-      bus: { ring: async () => undefined, announce: async () => undefined },
+      bus: {
+        ring: async () => undefined,
+        announce: async (events) => {
+          this.events.push(...events.map(({ text }) => JSON.parse(text) as LifecycleEvent));
+        },
+      },
       clock: realClock,
       random: { id: randomId, fraction: Math.random },
       types: this.types,
@@ -69,8 +78,12 @@ class Scene {
   get types(): ResourceTypes {
     const { world } = this.site;
     const things = {
-      properties: z.object({ size: z.number().default(1), text: z.string().default("") }),
-      updatable: ["size", "text"],
+      properties: z.object({
+        size: z.number().default(1),
+        text: z.string().default(""),
+        labels: z.record(z.string(), z.string()).optional(),
+      }) as unknown as z.ZodType<JsonObject>,
+      updatable: ["size", "text", "labels"],
       deadlinesMs: { create: 30_000, update: 30_000, delete: 30_000 },
     } as const;
     const make = async (call: { resource: string; stack: string; token: string }, properties: object) => {
@@ -89,9 +102,10 @@ class Scene {
     };
     const read = async (physicalId: string) => {
       if (this.blind !== "") throw new ProviderError(this.blind);
-      const { size, text } = world.things.get(physicalId) ?? {};
-      if (size === undefined || text === undefined) return undefined;
-      return { physicalId, attributes: { id: physicalId }, properties: { size, text } };
+      const found = world.things.get(physicalId);
+      if (found === undefined) return undefined;
+      const { token: _token, stack: _stack, ...properties } = found;
+      return { physicalId, attributes: { id: physicalId }, properties };
     };
     const change = async (call: { resource: string }, physicalId: string, properties: object) => {
       await world.pause("update", call.resource);
@@ -521,6 +535,32 @@ describe("why, when nothing is under way:", () => {
     expect(waits[0]?.until).toBeDefined();
   });
 
+  it("it cannot be read any more, after it was missing", async () => {
+    await complete({ a: under({ policy: "report" }) });
+    await scene.spoil("a", undefined);
+    await scene.look("a");
+    scene.blind = "the network is down";
+    await scene.look("a");
+    await scene.look("a");
+    expect(scene.events.map(({ what, reason }) => [what, reason])).toEqual([
+      ["missing", "it is not there"],
+      ["unreadable", "it was missing; read: the network is down"],
+    ]);
+    const { state, text } = await scene.waits("a", "look");
+    expect(state).toBe("unreadable");
+    expect(text).toMatch(/^a is unreadable for .*: it was missing; read: the network is down\./);
+    expect(await scene.why()).toMatchObject({ states: { unreadable: 1 } });
+    expect(await scene.drift()).toMatchObject([{ state: "unreadable" }]);
+    const { resources } = await scene.client.call("show", { name: "web" });
+    expect(resources).toMatchObject([{ state: "unreadable" }]);
+    const { seen: found } = await scene.client.call("observe", { name: "web", asked: 1 });
+    expect(found).toMatchObject([{ finding: "unreadable" }]);
+    scene.blind = "";
+    await scene.look("a");
+    expect(scene.events.at(-1)).toMatchObject({ what: "missing", reason: "it is not there" });
+    expect(await scene.drift()).toMatchObject([{ state: "missing" }]);
+  });
+
   it("its repair has failed", async () => {
     await complete({ a: seen() });
     await scene.spoil("a", { size: 7 });
@@ -630,6 +670,58 @@ describe("drift", () => {
     expect(reply).not.toMatch(/swordfish|herring/);
     const hidden = { desired: "(hidden)", applied: "(hidden)", observed: "(hidden)" };
     expect((await scene.drift())[0]?.properties).toMatchObject([{ path: "text", ...hidden, differs: true }]);
+  });
+
+  it("never tells what a hidden value consists of, nor what a provider may say of it", async () => {
+    scene = await Scene.open(Buffer.alloc(32, 7).toString("base64"));
+    await scene.host();
+    const parameters = { labels: { type: "json", hidden: true, default: { carp: "swordfish" } } };
+    const resources = { a: seen({ labels: { get_param: "labels" } }) };
+    await scene.client.call("create", {
+      name: "web",
+      template: { text: JSON.stringify({ parameters, resources }) },
+    });
+    await until(scene.client, "web", "COMPLETE");
+    const { stack } = await scene.client.call("show", { name: "web" });
+    const told: unknown[] = [];
+    const reasons = async () => {
+      const [explained] = (await scene.why("a")).resources;
+      told.push(
+        explained,
+        await scene.drift(),
+        await scene.client.call("observe", { name: "web", asked: 1 }),
+      );
+      return explained?.reason;
+    };
+    scene.faults.set("a", new ProviderError("cannot put swordfish where herring is"));
+    await scene.spoil("a", { labels: { tench: "herring" } });
+    await scene.look("a");
+    expect(await reasons()).toBe("update: cannot put (hidden) where (hidden) is");
+    await scene.engine.store.attend(stack.id, "paused", "now");
+    await scene.spoil("a", { labels: { tench: "trout" } });
+    await scene.look("a");
+    expect(await reasons()).toBe("differs: labels");
+    scene.blind = "tench is pike";
+    await scene.look("a");
+    expect(await reasons()).toMatch(/^it was drifted; read: what its provider says is not told.*\(labels\)$/);
+    const [record] = await scene.engine.store.resources(
+      stack.id,
+      [...(await scene.engine.store.index(stack.id)).keys()],
+      [],
+    );
+    told.push(record, scene.events, scene.site.log.lines);
+    expect(JSON.stringify(told)).not.toMatch(/swordfish|herring|trout|pike|carp|tench/);
+    expect(scene.events.map(({ reason }) => reason)).toContain("differs: labels");
+    const wrong = { labels: { carp: ["perch"] } };
+    const update = {
+      name: "web",
+      template: { text: JSON.stringify({ parameters, resources }) },
+      parameters: wrong,
+    };
+    await scene.client.call("update", update);
+    const failed = await until(scene.client, "web", "FAILED");
+    expect(failed.stack.reason).toMatch(/property "labels": its hidden value is not one that the type takes/);
+    expect(JSON.stringify(failed)).not.toMatch(/perch|carp/);
   });
 
   it("says when what is desired cannot be told yet", async () => {

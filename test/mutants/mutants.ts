@@ -1344,8 +1344,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: false,
     what: "A difference in what is not compared is repaired.",
     file: look,
-    find: "const all = driftOf(type, applied, reading.properties, this.#policy.ignore);",
-    replace: "const all = driftOf(type, applied, reading.properties, []);",
+    find: "const all = driftOf(type, applied, reading.properties, this.#policy.ignore, hidden);",
+    replace: "const all = driftOf(type, applied, reading.properties, [], hidden);",
   },
   {
     id: "ignored-overwritten",
@@ -1452,8 +1452,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "Things that go one after the other are not counted together.",
     file: observeScript,
-    find: "'(' .. at - tonumber(A.lostMs))",
-    replace: "'(' .. at)",
+    find: "at - tonumber(A.lostMs), '+inf'",
+    replace: "at, '+inf'",
   },
   {
     id: "losses-mended",
@@ -1461,8 +1461,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "What is lost and was made again does not count for an incident.",
     file: observeScript,
-    find: "if redis.call('ZCARD', K.losses) >=",
-    replace: "if redis.call('ZCARD', K.lost) >=",
+    find: "redis.call('ZCOUNT', K.losses, at - tonumber(A.lostMs), '+inf')",
+    replace: "redis.call('ZCARD', K.lost)",
   },
   {
     id: "incident-runs-out",

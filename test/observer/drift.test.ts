@@ -63,6 +63,15 @@ describe("drift", () => {
     expect(driftOf(type, applied, observed, exempt)).toEqual({ paths, replace });
   });
 
+  it("is of the whole property where it is hidden", () => {
+    const [applied, observed] = [
+      { env: { A: 1, B: { c: 1 } }, a: { b: 1 } },
+      { env: { A: 2, D: 1 }, a: { b: 2 } },
+    ];
+    expect(driftOf(type, applied, observed, [], ["env"]).paths).toEqual(["a.b", "env"]);
+    expect(driftOf(type, applied, observed, ["env.*"], ["env"]).paths).toEqual(["a.b"]);
+  });
+
   it("is told of no more than a hundred paths", () => {
     const many = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`k${1000 + i}`, i]));
     const { paths } = driftOf(type, { many: {} }, { many }, []);

@@ -11,6 +11,7 @@ import { readPattern } from "../../src/observer/paths.js";
 import {
   defaultPolicy,
   isPolicyDocument,
+  isPolicyPart,
   mergeParts,
   type Policy,
   type PolicyPart,
@@ -35,11 +36,20 @@ const full = {
   orphans: "remove",
 } as const satisfies Required<PolicyPart>;
 
+const { retry: _retry, ...ofType } = full;
+const { budget: _budget, ...ofResource } = ofType;
+
 describe("a document", () => {
   test.each<[Json]>([
     [{}],
     [full],
-    [{ ...full, types: { "Local::File": full, constructor: {} }, resources: { web: full, "a.b": {} } }],
+    [
+      {
+        ...full,
+        types: { "Local::File": ofType, constructor: {} },
+        resources: { web: ofResource, "a.b": {} },
+      },
+    ],
   ] as unknown as [Json][])("%j is one", (value) => {
     expect(parsePolicyDocument(value)).toBe(value);
   });
@@ -58,7 +68,18 @@ describe("a document", () => {
     [
       { resources: { web: { types: {} } } },
       [
-        'policy: resources.web: unknown key "types" (there are: policy, ignore, poll, grace, retry, budget, incident, fight, orphans)',
+        'policy: resources.web: unknown key "types" (there are: policy, ignore, poll, grace, incident, fight, orphans)',
+      ],
+    ],
+    [
+      {
+        types: { T: { retry: false, budget: {} } },
+        resources: { r: { poll: "1s", retry: true, budget: { burst: 1 } } },
+      },
+      [
+        "policy: types.T: retry counts for a whole stack only: say it there (homeostat_policy, homeostat policy)",
+        "policy: resources.r: retry counts for a whole stack only: say it there (homeostat_policy, homeostat policy)",
+        "policy: resources.r: budget counts for a whole stack or a type only: say it there (homeostat_policy, homeostat policy)",
       ],
     ],
     [
@@ -99,6 +120,15 @@ describe("a document", () => {
       'policy: resources: the template has no resource "wbe"; did you mean "web"?',
     ]);
     expect(problemsOf(() => parsePolicyDocument(document))).toEqual([]);
+  });
+
+  it("of an earlier version is one still, once it is stored", () => {
+    const earlier = {
+      types: { T: { retry: false } },
+      resources: { r: { retry: false, budget: { burst: 1 } } },
+    };
+    expect(isPolicyDocument(earlier)).toBe(true);
+    expect(isPolicyPart(full)).toBe(true);
   });
 
   it("is told from anything else without a throw", () => {

@@ -53,6 +53,20 @@ const blind: Tampering["plant"] = ({ world }) => {
   world.findByToken = async () => undefined;
 };
 
+/** Nobody hears events of this kind. */
+const unheard =
+  (what: string): NonNullable<Tampering["plant"]> =>
+  (simulation) => {
+    const watch = simulation.watch.bind(simulation);
+    simulation.watch = (watcher) => {
+      const announced = watcher.announced.bind(watcher);
+      watcher.announced = (event) => {
+        if (event.what !== what) announced(event);
+      };
+      watch(watcher);
+    };
+  };
+
 const twoDeliveries = `
   - hold: {resource: A, op: create}
   - duplicate: 1
@@ -403,21 +417,25 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     },
   },
   {
+    title: "9 nobody hears that what was missing cannot be read now",
+    says: /^invariant 9: \w+ is unreadable, and its last event says missing$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, metadata: {homeostat: {policy: report}}}}}}
+  - settle: true
+  - advance: 10s
+  - drift: {resource: A, missing: true}
+  - notify: {resource: A}
+  - settle: true
+  - fail: {resource: A, op: read}
+  - notify: {resource: A}
+  - settle: true`,
+    wrong: { plant: unheard("unreadable") },
+  },
+  {
     title: "9 an event is forgotten that the bus refused",
     says: /^invariant 9: \w+ is ready, and its last event says creating$/,
     steps: made,
-    wrong: {
-      plant: (simulation) => {
-        const watch = simulation.watch.bind(simulation);
-        simulation.watch = (watcher) => {
-          const announced = watcher.announced.bind(watcher);
-          watcher.announced = (event) => {
-            if (event.what !== "ready") announced(event);
-          };
-          watch(watcher);
-        };
-      },
-    },
+    wrong: { plant: unheard("ready") },
   },
   {
     title: "5 a stack's name does not lead to it",

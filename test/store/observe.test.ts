@@ -306,6 +306,12 @@ describe("what is missing", () => {
     await stack.redis.zadd(stack.key("m"), stack.now - 60_001, "rb");
     const limit = { limit: 2, withinMs: 60_000 };
     expect((await observe(stack, { ...missing({ lost: limit }), look: "l1" })).tag).toBe("wished");
+    // Another resource's may say another time.
+    const longer = { limit: 2, withinMs: 60_001 };
+    await stack.redis.hdel(stack.key("s"), "wish");
+    expect(await observe(stack, { ...missing({ lost: longer }), look: "l2" })).toMatchObject({
+      why: "incident",
+    });
   });
 });
 

@@ -37,8 +37,16 @@ describe("a template", () => {
       "a part that is none",
       `${web}    metadata:\n      homeostat:\n        pol: 1s\n        poll: 1\n        fight:\n          within: x`,
       [
-        '7:9 unknown key "pol" (there are: policy, ignore, poll, grace, retry, budget, incident, fight, orphans); did you mean "poll"?',
+        '7:9 unknown key "pol" (there are: policy, ignore, poll, grace, incident, fight, orphans); did you mean "poll"?',
         "10:19 fight.within: must be a duration such as 200ms, 30s, 5m or 1h",
+      ],
+    ],
+    [
+      "a part of what a resource has no say in",
+      `${web}    metadata:\n      homeostat:\n        retry: false\n        budget: {burst: 1}`,
+      [
+        "7:9 retry counts for a whole stack only: say it there (homeostat_policy, homeostat policy)",
+        "8:9 budget counts for a whole stack or a type only: say it there (homeostat_policy, homeostat policy)",
       ],
     ],
     ["no map", `${web}    metadata: {homeostat: repair}`, ["5:27 a policy must be a map"]],
@@ -214,14 +222,14 @@ describe("a template built in code", () => {
       )
       .policy({
         policy: "report",
-        types: { "Local::Directory": { retry: false } },
+        types: { "Local::Directory": { budget: { burst: 1 } } },
         resources: { web: { grace: 1 } },
       })
       .build();
     const text = `parameters:
   homeostat_policy:
     type: json
-    default: {policy: report, types: {"Local::Directory": {retry: false}}, resources: {web: {grace: 1}}}
+    default: {policy: report, types: {"Local::Directory": {budget: {burst: 1}}}, resources: {web: {grace: 1}}}
 ${web}    metadata: {owner: me, homeostat: {poll: 1m}}`;
     const { locate: _one, ...built } = parseTemplateValue(document, "v");
     const { locate: _other, ...read } = template(text);
@@ -235,6 +243,8 @@ ${web}    metadata: {owner: me, homeostat: {poll: 1m}}`;
     declared.policy({ resources: { wbe: {} } });
     // @ts-expect-error: no such mode
     declared.resource("db", "Local::Directory", {}, { policy: { policy: "repiar" } });
+    // @ts-expect-error: not for a resource
+    declared.resource("db", "Local::Directory", {}, { policy: { retry: false } });
     // @ts-expect-error: no such key
     expect(() => declared.policy({ pol: "1s" }).build()).toThrow('"homeostat_policy" is declared twice');
   });

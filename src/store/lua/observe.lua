@@ -94,8 +94,9 @@ local function decide()
     approved = redis.call('HDEL', K.incidents, 'approved:' .. A.resource) == 1
     if not approved then
       if redis.call('HEXISTS', K.incidents, 'open') == 1 then return { 'noted', 'incident', '' } end
-      redis.call('ZREMRANGEBYSCORE', K.losses, '-inf', '(' .. at - tonumber(A.lostMs))
-      if redis.call('ZCARD', K.losses) >= tonumber(A.lostLimit) then
+      -- What is too long ago for this one may count for another: only their number is bounded.
+      redis.call('ZREMRANGEBYRANK', K.losses, 0, -100001)
+      if redis.call('ZCOUNT', K.losses, at - tonumber(A.lostMs), '+inf') >= tonumber(A.lostLimit) then
         redis.call('HSET', K.incidents, 'open', A.incident, 'openedAt', at)
         redis.call('HSET', K.outbox, 'incident.' .. A.incident, A.incidentEvent)
         return { 'noted', 'incident', '' }
