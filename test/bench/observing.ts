@@ -16,7 +16,7 @@ const unchangedEvents = 100_000;
 const eventsAhead = 20_000;
 const idleMs = 20_000;
 const tickMs = 10;
-const limitMs = 600_000;
+const limitMs = 300_000;
 const subject = "homeostat.observed.Bench_3a_3aWatched";
 
 interface Latency {
@@ -63,7 +63,9 @@ export async function measureObserving(note: (text: string) => void): Promise<Ob
       return stack.status === "COMPLETE";
     });
     note("observing: first looks");
-    await until(async () => (await host.call("reads")) >= things);
+    // What the schedule says of them, and then of those that came up while they were being made.
+    await sleep(6_000);
+    await lookAtAll(host, client);
     const made = (await host.call("rssMb")).now;
     note("observing: nothing");
     await sleep(2_000);
