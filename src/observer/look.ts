@@ -209,25 +209,33 @@ class Look {
     const { clock, log } = this.#engine;
     const limitMs = type.timeoutMs("read", this.#resource.properties(this.#engine)) ?? readMs;
     const over = new AbortController();
-    const abort = new AbortController();
+    // Most providers never ask for it.
+    let abort: AbortController | undefined;
+    const aborting = () => {
+      abort ??= new AbortController();
+      return abort;
+    };
     const call: CallContext = {
       stack: this.#at.stack,
       stackName: this.#resource.field("stackName"),
       resource: this.#resource.field("name"),
       token: this.#resource.field("token") || this.#at.resource,
-      signal: abort.signal,
+      get signal() {
+        return aborting().signal;
+      },
       deadlineMs: limitMs,
       log,
     };
     const late = clock.sleep(limitMs, over.signal).then(() => {
       if (over.signal.aborted) return new Promise<T>(() => {});
-      abort.abort(new Error("the read took too long"));
+      aborting().abort(new Error("the read took too long"));
       throw new ProviderError(`no answer within ${limitMs} ms`);
     });
     try {
       return await Promise.race([this.#answer(() => ask(call)), late]);
     } finally {
-      over.abort();
+      // With a reason: without one an error is made, with a trace of where.
+      over.abort("over");
     }
   }
 

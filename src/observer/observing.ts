@@ -17,7 +17,7 @@ import { sweepSlowly } from "./slow-sweep.js";
 /** However much is due, there is a pause between two passes over a shard. */
 const shortestPauseMs = 20;
 /** Events that wait for their looks. */
-const messagesAtOnce = 4_096;
+const messagesAtOnce = 1_024;
 const hearMs = 1_000;
 /** Others add what this observer is not told of. */
 const longestPauseMs = 1_000;

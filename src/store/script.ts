@@ -49,10 +49,21 @@ function readPart(name: string): string {
 }
 
 function table(name: string, from: string, fields: readonly string[]): string {
-  return `local ${name} = { ${fields.map((field, i) => `${field} = ${from}[${i + 1}]`).join(", ")} }\n`;
+  const values = fields.map((field, i) =>
+    isList(field) ? `${field.slice(0, -1)} = { unpack(${from}, ${i + 1}) }` : `${field} = ${from}[${i + 1}]`,
+  );
+  return `local ${name} = { ${values.join(", ")} }\n`;
+}
+
+/** The last key of a script may stand for any number of them: `resources…`. */
+function isList(name: string): boolean {
+  return name.endsWith("…");
 }
 
 export type Value = string | number;
+
+/** By name; a list for a name that stands for several. */
+export type KeysByName = Record<string, string | readonly string[]>;
 
 type Command = (...values: Value[]) => Promise<unknown>;
 
@@ -67,7 +78,8 @@ export class ScriptRunner {
     this.#redis = redis;
     this.#scripts = scripts;
     for (const script of scripts.values()) {
-      redis.defineCommand(commandName(script.name), { numberOfKeys: script.keys.length, lua: script.text });
+      const numberOfKeys = script.keys.some(isList) ? {} : { numberOfKeys: script.keys.length };
+      redis.defineCommand(commandName(script.name), { ...numberOfKeys, lua: script.text });
     }
   }
 
@@ -82,11 +94,13 @@ export class ScriptRunner {
   }
 
   /** @throws Error when keys or arguments are not the header's. */
-  async run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
+  async run(name: string, keys: KeysByName, args: Record<string, Value>): Promise<unknown[]> {
     const script = this.#scripts.get(name);
     if (script === undefined) throw new Error(`no script ${name}`);
+    const ofKeys = inOrder<string | readonly string[]>(script, "KEYS", script.keys, keys).flat();
     const values = [
-      ...inOrder(script, "KEYS", script.keys, keys),
+      ...(script.keys.some(isList) ? [ofKeys.length] : []),
+      ...ofKeys,
       ...inOrder(script, "ARGV", script.args, args),
     ];
     const command = (this.#redis as unknown as Record<string, Command>)[commandName(name)];
@@ -99,15 +113,10 @@ function commandName(script: string): string {
   return `hs_${script.replaceAll("-", "_")}`;
 }
 
-function inOrder(
-  script: Script,
-  what: string,
-  names: readonly string[],
-  values: Record<string, Value>,
-): Value[] {
+function inOrder<V>(script: Script, what: string, names: readonly string[], values: Record<string, V>): V[] {
   const given = Object.keys(values).length;
   const ordered = names.map((name) => {
-    const value = values[name];
+    const value = values[isList(name) ? name.slice(0, -1) : name];
     if (value === undefined) throw new Error(`${script.name}.lua: ${what} lacks ${name}`);
     return value;
   });

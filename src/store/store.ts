@@ -19,7 +19,8 @@ import {
   unexpected,
 } from "./decode.js";
 import { Keys, schemaVersion, shardOf } from "./keys.js";
-import { ScriptRunner, type Value } from "./script.js";
+import { Gathered } from "./gathered.js";
+import { type KeysByName, ScriptRunner, type Value } from "./script.js";
 import type {
   Begin,
   BeginAnswer,
@@ -74,6 +75,13 @@ export function readWatched(entry: string): Watched {
   return { stack, resource: { id, type, physicalId: physical.join("\n") } };
 }
 
+/** A look that found nothing new. */
+interface Seen {
+  resource: string;
+  revision: string;
+  seenAtMs: number;
+}
+
 /** Of those that a node waits for, so many are told. */
 const namedPredecessors = 10;
 
@@ -87,6 +95,18 @@ export class Store {
   readonly #runner: ScriptRunner;
   readonly #limits: Limits;
   readonly #now: () => number | undefined;
+  readonly #sights = new Gathered<string, Sight | undefined>((stack, resources) =>
+    this.#readSights(stack, resources),
+  );
+  readonly #fresh = new Gathered<Seen, boolean>((stack, seen) => this.#noteFresh(stack, seen));
+  /** By shard and pool, one per line. */
+  readonly #owners = new Gathered<string, string | null>((place, physical) =>
+    this.#readOwners(place, physical),
+  );
+  /** By shard, verb and pool, one per line. */
+  readonly #hints = new Gathered<(string | number)[], undefined>((place, entries) =>
+    this.#giveHints(place, entries),
+  );
   /** How many shards each kind of hint is spread over; the same for all processes of a deployment. */
   readonly hintShards: number;
 
@@ -687,7 +707,12 @@ export class Store {
   }
 
   /** Undefined when the resource is gone. */
-  async sight(stack: string, resource: string): Promise<Sight | undefined> {
+  sight(stack: string, resource: string): Promise<Sight | undefined> {
+    return this.#sights.ask(stack, resource);
+  }
+
+  async #readSights(stack: string, resources: readonly string[]): Promise<(Sight | undefined)[]> {
+    const keys = resources.map((resource) => this.keys.resource(stack, resource));
     const [
       tag,
       now,
@@ -701,27 +726,27 @@ export class Store {
       policy,
       askedAt,
       stackRevision,
-      record,
-    ] = await this.#run(
-      "sight",
-      { stack: this.keys.stack(stack), resource: this.keys.resource(stack, resource) },
-      { now: this.#clock() },
+      records,
+    ] = await this.#run("sight", { stack: this.keys.stack(stack), resources: keys }, { now: this.#clock() });
+    if (tag !== "ok") return [];
+    return (records as string[]).map((record) =>
+      record === ""
+        ? undefined
+        : {
+            nowMs: Number(now),
+            traversal: Number(traversal),
+            attempt: String(attempt),
+            moving: unsettled !== "",
+            status: String(status),
+            action: String(action),
+            paused: String(paused),
+            goalPolicy: String(goalPolicy),
+            policy: String(policy),
+            askedAtMs: Number(askedAt),
+            stackRevision: String(stackRevision),
+            record: Object.fromEntries(pairs(JSON.parse(record))),
+          },
     );
-    if (tag !== "ok") return undefined;
-    return {
-      nowMs: Number(now),
-      traversal: Number(traversal),
-      attempt: String(attempt),
-      moving: unsettled !== "",
-      status: String(status),
-      action: String(action),
-      paused: String(paused),
-      goalPolicy: String(goalPolicy),
-      policy: String(policy),
-      askedAtMs: Number(askedAt),
-      stackRevision: String(stackRevision),
-      record: Object.fromEntries(pairs(record)),
-    };
   }
 
   /** How a resource (empty: none) and nodes that could be in the open graph stand; undefined when the stack is gone. */
@@ -763,13 +788,17 @@ export class Store {
   }
 
   /** Notes that a look that began then saw nothing new. False when the record has changed since. */
-  async fresh(stack: string, resource: string, revision: string, seenAtMs: number): Promise<boolean> {
-    const [tag] = await this.#run(
+  fresh(stack: string, resource: string, revision: string, seenAtMs: number): Promise<boolean> {
+    return this.#fresh.ask(stack, { resource, revision, seenAtMs });
+  }
+
+  async #noteFresh(stack: string, seen: readonly Seen[]): Promise<boolean[]> {
+    const [, known] = await this.#run(
       "fresh",
-      { resource: this.keys.resource(stack, resource) },
-      { revision, seenAt: seenAtMs },
+      { resources: seen.map(({ resource }) => this.keys.resource(stack, resource)) },
+      { seen: JSON.stringify(seen.flatMap(({ revision, seenAtMs }) => [revision, String(seenAtMs)])) },
     );
-    return tag === "ok";
+    return (known as string[]).map((one) => one === "1");
   }
 
   /** Notes that the next look at a resource is not to be passed over, however fresh what is known of it. */
@@ -848,7 +877,7 @@ export class Store {
   /** Hints that this is to be looked at in `delayMs` at the latest. Must stand before what it points to. */
   async watch(pool: string, watched: Watched, delayMs: number): Promise<void> {
     const entry = writeWatched(watched);
-    await this.#watch(pool, this.#watchShard(watched), "add", [entry, Math.ceil(delayMs)]);
+    await this.#hints.ask(`${this.#watchShard(watched)}\nadd\n${pool}`, [entry, Math.ceil(delayMs)]);
   }
 
   /** Sees to it that each of these is looked at in so many ms, unless it is to be looked at anyway. */
@@ -891,7 +920,13 @@ export class Store {
       score,
       delayMs === undefined ? "" : Math.ceil(delayMs),
     ]);
-    if (flat.length > 0) await this.#watch(pool, shard, "return", flat);
+    if (flat.length > 0) await this.#hints.ask(`${shard}\nreturn\n${pool}`, flat);
+  }
+
+  async #giveHints(place: string, entries: readonly (string | number)[][]): Promise<undefined[]> {
+    const [shard, verb = "", ...pool] = place.split("\n");
+    await this.#watch(pool.join("\n"), Number(shard), verb, entries.flat());
+    return [];
   }
 
   /** Which resources a physical id may belong to; hints, to be verified. */
@@ -902,12 +937,18 @@ export class Store {
   ): Promise<{ stack: string; resource: string }[]> {
     const key = `${type}\n${physicalId}`;
     const shard = shardOf(key, this.hintShards);
-    const known = await this.#redis.hget(this.keys.physical(pool, shard), key);
+    const known = await this.#owners.ask(`${shard}\n${pool}`, key);
     if (known === null) return [];
     return known.split("\t").map((one) => {
       const [stack = "", resource = ""] = one.split("\n");
       return { stack, resource };
     });
+  }
+
+  #readOwners(place: string, physical: string[]): Promise<(string | null)[]> {
+    const [shard, ...pool] = place.split("\n");
+    const key = this.keys.physical(pool.join("\n"), Number(shard));
+    return typed(key, this.#redis.hmget(key, ...physical));
   }
 
   #watchShard({ stack, resource }: Watched): number {
@@ -1233,7 +1274,7 @@ export class Store {
     };
   }
 
-  async #run(name: string, keys: Record<string, string>, args: Record<string, Value>): Promise<unknown[]> {
+  async #run(name: string, keys: KeysByName, args: Record<string, Value>): Promise<unknown[]> {
     try {
       return await this.#runner.run(name, keys, args);
     } catch (error) {
@@ -1242,8 +1283,8 @@ export class Store {
   }
 
   /** Names the keys of another type than they should have; if it is not that, all that the script looks at. */
-  async #misfit(keys: Record<string, string>, error: Error): Promise<HomeostatError> {
-    const all = [...new Set(Object.values(keys))];
+  async #misfit(keys: KeysByName, error: Error): Promise<HomeostatError> {
+    const all = [...new Set(Object.values(keys).flat())];
     const types = await Promise.all(all.map((key) => this.#redis.type(key)));
     const wrong = all.filter((key, i) => !["none", typeOf(keys, key)].includes(types[i] ?? ""));
     const there = all.filter((_key, i) => types[i] !== "none");
@@ -1277,8 +1318,8 @@ const sortedSets: ReadonlySet<string> = new Set([
 ]);
 
 /** What Redis calls the type of a script's key; it follows from what the script calls it. */
-function typeOf(keys: Record<string, string>, key: string): string {
-  const name = Object.keys(keys).find((each) => keys[each] === key) ?? "";
+function typeOf(keys: KeysByName, key: string): string {
+  const name = Object.keys(keys).find((each) => [keys[each]].flat().includes(key)) ?? "";
   if (sortedSets.has(name)) return "zset";
   return /template/i.test(name) ? "string" : "hash";
 }

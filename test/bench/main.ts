@@ -263,44 +263,57 @@ function observedTable({ waiting, live }: ObservedRuns): string {
   );
 }
 
-function observingTables({ bare, repair, unchanged, sweep }: Observing): string {
+function observingTables({ things, idle, bare, repair, unchanged, sweep, rssMb }: Observing): string {
   const ratio = (of: number, to: number) => number(of / to);
   const latency = table(
     "From an event to the start of the repair, 1,000 drifts a second, ms",
-    ["", "p50", "p99", "worst", "× bare p50", "CPU µs each"],
+    ["", "p50", "p99", "worst", "× bare p50"],
     [
-      ["message and one Redis command", number(bare.p50), number(bare.p99), number(bare.worst), "1", "-"],
+      ["message and one Redis command", number(bare.p50), number(bare.p99), number(bare.worst), "1"],
       [
         `repair, ${repair.repairs} of them`,
         number(repair.p50),
         number(repair.p99),
         number(repair.worst),
         ratio(repair.p50, bare.p50),
-        number(repair.cpuUs),
       ],
     ],
   );
+  const each = (cost: Observing["sweep"], count: number) => [
+    number((count / cost.ms) * 1_000),
+    number(cost.reads),
+    number((cost.hostMs * 1_000) / count),
+    number((cost.redisMs * 1_000) / count),
+    number((cost.natsMs * 1_000) / count),
+    number(cost.scripts / count),
+  ];
   const looks = table(
-    "Looks that find nothing new, one process",
-    ["", "per second", "reads", "process CPU µs each", "redis-server CPU µs each"],
+    "Looks of one process: what each costs, processor time in µs",
+    ["", "per second", "reads", "process", "redis-server", "nats-server", "scripts"],
     [
-      [
-        `${unchanged.events} events`,
-        number((unchanged.events / unchanged.ms) * 1_000),
-        number(unchanged.reads),
-        number(unchanged.cpuUs),
-        number(unchanged.redisUs),
-      ],
-      [
-        `all of ${sweep.things} things`,
-        number((sweep.things / sweep.ms) * 1_000),
-        number(sweep.things),
-        number(sweep.cpuUs),
-        number(sweep.redisUs),
-      ],
+      [`${repair.repairs} repairs`, ...each(repair.cost, repair.repairs)],
+      [`${unchanged.events} events that tell nothing new`, ...each(unchanged.cost, unchanged.events)],
+      [`all of ${things} things`, ...each(sweep, things)],
     ],
   );
-  return `${latency}\n${looks}\n  memory of the process after all that: ${number(sweep.rssMb)} MB`;
+  const { profile } = unchanged;
+  const where = table(
+    "The process's profile while events tell nothing new (a profiled process is slower)",
+    ["", "% of its time"],
+    profile.parts.slice(0, 14).map(([part, ms]) => [part, number((ms / profile.totalMs) * 100)]),
+  );
+  const perSecond = (sum: number) => number(sum / (idle.ms / 1_000));
+  return [
+    latency,
+    looks,
+    where,
+    "",
+    `  with ${things} things and nothing due: ${perSecond(idle.scripts)} scripts a second; ` +
+      `processor time in ms a second: process ${perSecond(idle.hostMs)}, redis-server ${perSecond(idle.redisMs)}, ` +
+      `nats-server ${perSecond(idle.natsMs)}`,
+    `  memory of the process, MB: ${number(rssMb.start)} at the start, ${number(rssMb.made)} with all things made, ` +
+      `${number(rssMb.end)} at the end, ${number(rssMb.most)} at most`,
+  ].join("\n");
 }
 
 function timeTables({ many, timed }: Visits): string {

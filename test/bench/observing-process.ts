@@ -4,6 +4,7 @@ import { connect, type NatsConnection } from "nats";
 import { z } from "zod";
 import { defineResource, ResourceTypes } from "../../src/providers/provider.js";
 import { type Host, startHost } from "../../src/worker/host.js";
+import { startProfile, stopProfile } from "./profile.js";
 import { offer } from "./rpc.js";
 
 /** Of things that are not as they were made. */
@@ -37,6 +38,10 @@ const watched = defineResource({
   },
   delete: async () => {},
 });
+
+function rssMb(): number {
+  return process.memoryUsage.rss() / 1024 / 1024;
+}
 
 let host: Host | undefined;
 let connection: NatsConnection | undefined;
@@ -80,7 +85,10 @@ const calls = {
 
   reads: (): number => reads,
 
-  rssMb: (): number => process.memoryUsage().rss / 1024 / 1024,
+  rssMb: () => ({ now: rssMb(), most: process.resourceUsage().maxRSS / 1024 }),
+
+  startProfile,
+  stopProfile,
 
   stop: async (): Promise<void> => host?.drain(),
 };

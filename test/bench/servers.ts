@@ -16,6 +16,7 @@ export interface Sums {
   redisBytesOut: number;
   /** Time within scripts. */
   scriptUs: number;
+  scripts: number;
   /** Notifications that were handed to workers. */
   deliveries: number;
   /** Lifecycle events that were stored. */
@@ -78,6 +79,7 @@ export class Servers {
       redisBytesIn: figure("total_net_input_bytes"),
       redisBytesOut: figure("total_net_output_bytes"),
       scriptUs: sum(stats.filter(({ name }) => name.startsWith("eval")).map(({ us }) => us)),
+      scripts: sum(stats.filter(({ name }) => name.startsWith("eval")).map(({ calls }) => calls)),
       deliveries: converge.deliveries,
       events: event.messages,
     };

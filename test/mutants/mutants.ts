@@ -1118,8 +1118,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "That nothing is new counts although the record has changed since the look began.",
     file: freshScript,
-    find: "if redis.call('HGET', K.resource, 'revision') ~= A.revision then return { 'changed' } end\n",
-    replace: "",
+    find: "known[i] = redis.call('HGET', key, 'revision') == seen[2 * i - 1] and '1' or ''",
+    replace: "known[i] = '1'",
   },
   {
     id: "look-before-deadline",
@@ -1172,8 +1172,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "What is not answered in time is taken for missing.",
     file: look,
-    find: 'abort.abort(new Error("the read took too long"));',
-    replace: 'abort.abort(new Error("the read took too long"));\n      return undefined as T;',
+    find: 'aborting().abort(new Error("the read took too long"));',
+    replace: 'aborting().abort(new Error("the read took too long"));\n      return undefined as T;',
   },
   {
     id: "unreadable-forgets",
@@ -1597,8 +1597,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A look that found nothing new counts as the answer to what was asked while it was under way.",
     file: freshScript,
-    find: "redis.call('HSET', K.resource, 'observedAt', A.seenAt)",
-    replace: "redis.call('HSET', K.resource, 'observedAt', redis.call('TIME')[1] .. '000')",
+    find: "redis.call('HSET', key, 'observedAt', seen[2 * i])",
+    replace: "redis.call('HSET', key, 'observedAt', redis.call('TIME')[1] .. '000')",
   },
   {
     id: "failed-forgotten",

@@ -1,11 +1,19 @@
 --[[
-Notes that a look that began at seenAt found nothing new.
-KEYS   resource
-ARGV   revision seenAt
-RESULT ok | changed
+Notes that looks at resources of one stack found nothing new.
+KEYS   resources…
+ARGV   seen
+RESULT ok known…
 ATOMIC because a record that changed since the look began was not looked at, and one that is gone must not come back.
+seen: JSON list of the revision that was looked at and when the look began, for each resource. known: 1, or empty for a resource
+that has changed.
 ]]
-if redis.call('HGET', K.resource, 'revision') ~= A.revision then return { 'changed' } end
-redis.call('HSET', K.resource, 'observedAt', A.seenAt)
-redis.call('HDEL', K.resource, 'looked')
-return { 'ok' }
+local seen = cjson.decode(A.seen)
+local known = {}
+for i, key in ipairs(K.resources) do
+  known[i] = redis.call('HGET', key, 'revision') == seen[2 * i - 1] and '1' or ''
+  if known[i] == '1' then
+    redis.call('HSET', key, 'observedAt', seen[2 * i])
+    redis.call('HDEL', key, 'looked')
+  end
+end
+return { 'ok', known }
