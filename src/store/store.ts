@@ -98,7 +98,7 @@ export class Store {
   ) {
     this.keys = new Keys(options.prefix);
     this.#redis = redis;
-    this.#runner = ScriptRunner.of(redis);
+    this.#runner = new ScriptRunner(redis);
     this.#limits = limits;
     this.hintShards = options.hintShards ?? defaultHintShards;
     this.#now = options.now ?? (() => undefined);
