@@ -9,8 +9,8 @@ import type { Begin, BeginAnswer, Commit, CommitAnswer, ResourceRecord, Visit } 
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { emptyGoal } from "../traversal/goal-document.js";
-import { toldState } from "../traversal/record.js";
 import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
+import { toldState } from "../traversal/record.js";
 import { type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
 import { KnownWorld } from "./known-world.js";
 import { type Failure, isRetained, type KnownRecord, type Past, Reality, readRecords } from "./reality.js";

@@ -2,8 +2,9 @@
  * Loads the Lua files and runs them by name. A file's header is the contract: its KEYS and ARGV names become the
  * script's tables K and A, and every call is checked against them, so that the two sides cannot drift apart.
  */
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import type { Redis } from "ioredis";
+import { type Redis, ReplyError } from "ioredis";
 
 const folder = new URL("./lua/", import.meta.url);
 
@@ -14,6 +15,8 @@ export interface Script {
   /** Result tags that the header documents. */
   results: readonly string[];
   text: string;
+  /** What Redis knows the text by. */
+  sha: string;
 }
 
 /** @throws Error when a file has no proper header. */
@@ -41,7 +44,8 @@ function loadScript(name: string): Script {
   const body = source
     .slice(header[0].length)
     .replace(/^--@include (.*)$/gm, (_line, parts: string) => parts.split(" ").map(readPart).join("\n"));
-  return { name, keys, args, results, text: `${table("K", "KEYS", keys)}${table("A", "ARGV", args)}${body}` };
+  const text = `${table("K", "KEYS", keys)}${table("A", "ARGV", args)}${body}`;
+  return { name, keys, args, results, text, sha: createHash("sha1").update(text).digest("hex") };
 }
 
 function readPart(name: string): string {
@@ -65,32 +69,16 @@ export type Value = string | number;
 /** By name; a list for a name that stands for several. */
 export type KeysByName = Record<string, string | readonly string[]>;
 
-type Command = (...values: Value[]) => Promise<unknown>;
-
-/** The scripts as commands of one connection. */
+/** The scripts, run over one connection. */
 export class ScriptRunner {
-  static readonly #runners = new WeakMap<Redis, ScriptRunner>();
   static #loaded: ReadonlyMap<string, Script> | undefined;
   readonly #scripts: ReadonlyMap<string, Script>;
   readonly #redis: Redis;
 
-  private constructor(redis: Redis, scripts: ReadonlyMap<string, Script>) {
+  constructor(redis: Redis) {
     this.#redis = redis;
-    this.#scripts = scripts;
-    for (const script of scripts.values()) {
-      const numberOfKeys = script.keys.some(isList) ? {} : { numberOfKeys: script.keys.length };
-      redis.defineCommand(commandName(script.name), { ...numberOfKeys, lua: script.text });
-    }
-  }
-
-  /** The one of this connection: defining the commands anew would cost more than most runs of them. */
-  static of(redis: Redis): ScriptRunner {
-    const known = ScriptRunner.#runners.get(redis);
-    if (known !== undefined) return known;
     ScriptRunner.#loaded ??= loadScripts();
-    const runner = new ScriptRunner(redis, ScriptRunner.#loaded);
-    ScriptRunner.#runners.set(redis, runner);
-    return runner;
+    this.#scripts = ScriptRunner.#loaded;
   }
 
   /** @throws Error when keys or arguments are not the header's. */
@@ -98,19 +86,16 @@ export class ScriptRunner {
     const script = this.#scripts.get(name);
     if (script === undefined) throw new Error(`no script ${name}`);
     const ofKeys = inOrder<string | readonly string[]>(script, "KEYS", script.keys, keys).flat();
-    const values = [
-      ...(script.keys.some(isList) ? [ofKeys.length] : []),
-      ...ofKeys,
-      ...inOrder(script, "ARGV", script.args, args),
-    ];
-    const command = (this.#redis as unknown as Record<string, Command>)[commandName(name)];
-    const answer = await command?.apply(this.#redis, values);
-    return answer as unknown[];
+    const values = [...ofKeys, ...inOrder(script, "ARGV", script.args, args)];
+    const count = ofKeys.length;
+    try {
+      return (await this.#redis.evalsha(script.sha, count, ...values)) as unknown[];
+    } catch (error) {
+      // The server does not know it yet, or has forgotten it.
+      if (!(error instanceof ReplyError) || !(error as Error).message.startsWith("NOSCRIPT")) throw error;
+      return (await this.#redis.eval(script.text, count, ...values)) as unknown[];
+    }
   }
-}
-
-function commandName(script: string): string {
-  return `hs_${script.replaceAll("-", "_")}`;
 }
 
 function inOrder<V>(script: Script, what: string, names: readonly string[], values: Record<string, V>): V[] {

@@ -18,8 +18,8 @@ import {
   pairs,
   unexpected,
 } from "./decode.js";
-import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { Gathered } from "./gathered.js";
+import { Keys, schemaVersion, shardOf } from "./keys.js";
 import { type KeysByName, ScriptRunner, type Value } from "./script.js";
 import type {
   Begin,
@@ -118,7 +118,7 @@ export class Store {
   ) {
     this.keys = new Keys(options.prefix);
     this.#redis = redis;
-    this.#runner = ScriptRunner.of(redis);
+    this.#runner = new ScriptRunner(redis);
     this.#limits = limits;
     this.hintShards = options.hintShards ?? defaultHintShards;
     this.#now = options.now ?? (() => undefined);
