@@ -4,7 +4,7 @@
  */
 import { formatAge } from "../age.js";
 import { type Limits, restMs } from "../limits.js";
-import type { Fights } from "../observer/fights.js";
+import { readFights } from "../observer/fights.js";
 import type { Policy } from "../observer/policy.js";
 import type { IndexEntry, NodeView, View } from "../store/store.js";
 import { lines } from "../traversal/record.js";
@@ -411,8 +411,7 @@ function lastAnswer(resource: VisitedResource): { why: string; untilMs: number |
 }
 
 function contestedWait(resource: VisitedResource, policy: Policy, nowMs: number): Wait {
-  const text = resource.field("fights");
-  const fights = text === "" ? [] : (JSON.parse(text) as Fights);
+  const fights = readFights({ fights: resource.field("fights"), appliedAt: resource.field("appliedAt") });
   const on = lines(resource.field("drift"));
   const seen = fights.filter(({ path }) => on.includes(path)).map((fight) => fight.seen);
   const untilMs = seen.length === 0 ? undefined : Math.max(...seen) + policy.fight.withinMs;

@@ -4,7 +4,7 @@ import { HomeostatError, messageOf } from "../errors.js";
 import { cleanupNode, type Plan, planTraversal, updateNode, type Wanted } from "../graph/plan.js";
 import type { Json, JsonObject } from "../json.js";
 import { matchesPath, morePaths, type PropertyRow, propertyTable } from "../observer/drift.js";
-import { contestedPaths, type Fights } from "../observer/fights.js";
+import { contestedPaths, readFights } from "../observer/fights.js";
 import { documentsOf, policyOf } from "../observer/look.js";
 import { defaultPolicy, type Policy, resolvePolicy } from "../observer/policy.js";
 import { readStored } from "../store/damage.js";
@@ -142,7 +142,7 @@ export class Views {
     const shown = all ? rows : rows.filter(({ differs }) => differs);
     const state = resource?.toldState ?? "declared";
     const awry = state !== "ready" || resource?.context.dirty === true || problem !== "";
-    const fights = field("fights") === "" ? [] : (JSON.parse(field("fights")) as Fights);
+    const fights = readFights({ fights: field("fights"), appliedAt: field("appliedAt") });
     const told: DriftOfResource = {
       stack: found.stack,
       stackName: found.name,

@@ -8,7 +8,7 @@ import type { Policy } from "./policy.js";
 /** One path that was repaired of late. Times in milliseconds. */
 interface Fight {
   path: string;
-  /** When it was repaired, oldest first; no more than make it contested. */
+  /** When a repair of it was begun, oldest first; no more than make it contested. */
   repairs: number[];
   /** When it was last repaired, or seen to change while it was contested. */
   seen: number;
@@ -18,6 +18,19 @@ export type Fights = readonly Fight[];
 
 /** Paths of one resource; those that were quiet for the longest time are dropped first. */
 const pathsLimit = 100;
+
+/**
+ * As stored with a resource. A repair that was begun after anything was last applied (`appliedAt`, empty: nothing was)
+ * has come to nothing, whatever kept it from that: nobody fought it.
+ */
+export function readFights({ fights, appliedAt }: { fights: string; appliedAt: string }): Fights {
+  if (fights === "") return [];
+  const known = JSON.parse(fights) as Fights;
+  if (appliedAt === "") return known;
+  return known
+    .map((each) => ({ ...each, repairs: each.repairs.filter((time) => time <= Number(appliedAt)) }))
+    .filter(({ repairs }) => repairs.length > 0);
+}
 
 /** Also forgets what is too long ago to matter. */
 export function noteRepair(
@@ -35,14 +48,6 @@ export function noteRepair(
     known.set(path, { path, repairs: [...before, nowMs].slice(-fight.repairs), seen: nowMs });
   }
   return [...known.values()].sort((a, b) => a.seen - b.seen).slice(-pathsLimit);
-}
-
-/** The newest repair has failed and changed nothing: nobody fought it. */
-export function withoutLastRepair(fights: Fights): Fights {
-  const last = Math.max(...fights.map(({ repairs }) => repairs.at(-1) ?? Number.NEGATIVE_INFINITY));
-  return fights
-    .map((each) => (each.repairs.at(-1) === last ? { ...each, repairs: each.repairs.slice(0, -1) } : each))
-    .filter(({ repairs }) => repairs.length > 0);
 }
 
 /** A contested path that changes is not left alone: it stays contested for another `withinMs`. */

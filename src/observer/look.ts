@@ -10,19 +10,19 @@
 import { constants } from "node:os";
 import type { Finding } from "../../machines/resource.js";
 import { messageOf } from "../errors.js";
-import { canonicalJson, type JsonObject, jsonEqual } from "../json.js";
+import { canonicalJson, type JsonObject } from "../json.js";
 import { type CallContext, ProviderError, type Reading, type ResourceType } from "../providers/provider.js";
 import { readStored } from "../store/damage.js";
 import { type Budget, type ObserveAnswer, type Sight, stackPool, type Visit } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
 import { type LifecycleEvent, toOutbox } from "../traversal/lifecycle-event.js";
 import { checked, ProviderCall } from "../traversal/provider-call.js";
-import { readObject, writeObject } from "../traversal/record.js";
+import { writeObject } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { announceSafely, repairInPlace, resourceEvent } from "../traversal/visit.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import { driftOf, repairTarget } from "./drift.js";
-import { contestedPaths, type Fights, noteChange, noteRepair, withoutLastRepair } from "./fights.js";
+import { contestedPaths, type Fights, noteChange, noteRepair, readFights } from "./fights.js";
 import { type Policy, type PolicyDocument, type PolicyPart, partOf, resolvePolicy } from "./policy.js";
 import { reconverge } from "./reconverge.js";
 
@@ -146,9 +146,6 @@ class Look {
       const before = state === "ready" || state === "unreadable" ? "" : `it was ${state}; `;
       return this.#conclude("unreadable", [], false, undefined, `${before}read: ${messageOf(error)}`);
     }
-    if (reading !== undefined && this.#hasFailedOn(reading)) {
-      this.#resource.set({ fights: writeFights(withoutLastRepair(this.#fights())) });
-    }
     const fights = this.#fights();
     const { nowMs } = this.#sight;
     const contested = contestedPaths(fights, nowMs, this.#policy.fight);
@@ -171,13 +168,6 @@ class Look {
     if (rest.paths.length > 0)
       return this.#conclude("drifted", rest.paths, rest.replace, reading, differs(rest.paths));
     return this.#conclude("contested", all.paths, false, reading, differs(all.paths));
-  }
-
-  /** The last repair has failed, and all is as it was before it. */
-  #hasFailedOn({ properties }: Reading): boolean {
-    const observed = this.#resource.field("observed");
-    if (this.#resource.context.failures === 0 || observed === "") return false;
-    return jsonEqual(readObject(this.#engine.sealing, observed), properties);
   }
 
   /** It is for its goal to be tried again. */
@@ -388,7 +378,7 @@ class Look {
       case "wished":
         await store.watch(stackPool, { stack }, 0);
         await reconverge(this.#engine, stack, this.#sight.nowMs);
-        return this.#looked(finding, "traversal wished for", limits.lookAgainMs);
+        return this.#looked(finding, "traversal wished for", this.#afterWish());
       case "noted":
         if (answer.why === "incident") await flushOutbox(this.#engine, stack);
         if (answer.why === "traversal") return this.#looked(finding, answer.why, limits.lookAgainMs);
@@ -396,6 +386,13 @@ class Look {
       default:
         return this.#looked(finding, answer.tag, limits.lookAgainMs);
     }
+  }
+
+  /** The longer traversals do not mend it, whatever they fail on, the longer is the pause before the next. */
+  #afterWish(): number {
+    const differsAt = Number(this.#resource.field("differsAt") || this.#sight.nowMs);
+    const { lookAgainMs } = this.#engine.limits;
+    return Math.min(Math.max(lookAgainMs, this.#sight.nowMs - differsAt), this.#policy.pollMs);
   }
 
   #afterRepair(): number | undefined {
@@ -435,8 +432,8 @@ class Look {
   }
 
   #fights(): Fights {
-    const text = this.#resource.field("fights");
-    return text === "" ? [] : (JSON.parse(text) as Fights);
+    const field = (name: string) => this.#resource.field(name);
+    return readFights({ fights: field("fights"), appliedAt: field("appliedAt") });
   }
 
   /** What others see of it is another thing than what was recorded. */
