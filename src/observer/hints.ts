@@ -2,6 +2,7 @@
 import { messageOf } from "../errors.js";
 import { stackPool, type Watched } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
+import { isPutOff } from "./look.js";
 import { defaultPolicy } from "./policy.js";
 
 const entriesAtOnce = 500;
@@ -41,5 +42,28 @@ async function healStack(engine: Engine, pool: string, stack: string, signal?: A
     });
     await store.ensureWatched(pool, entries);
     await clock.sleep(pauseMs, signal);
+  }
+}
+
+/** A traversal is over: whatever was to be looked at meanwhile, and could not be, is looked at now. */
+export async function hintAwaited(engine: Engine, stack: string, askedAtMs: number): Promise<void> {
+  const { store } = engine;
+  // Looks that have to wait from now on wait for another one.
+  await store.attend(stack, "awaited", "");
+  const things = [...(await store.index(stack))].filter(([, entry]) => entry.physical === true);
+  for (let first = 0; first < things.length; first += entriesAtOnce) {
+    const portion = things.slice(first, first + entriesAtOnce);
+    const ids = portion.map(([id]) => id);
+    const fields = ["type", "physical", "tombstone", "observedAt", "wantedAt", "looked"];
+    const records = await store.resources(stack, ids, fields);
+    await Promise.all(
+      portion.map(([id, entry], i) => {
+        const { type = "", physical: physicalId = "", tombstone, ...times } = records[i] ?? {};
+        const wantedAtMs = Math.max(askedAtMs, Number(times.wantedAt || 0));
+        const isWanted = wantedAtMs > Number(times.observedAt || 0) || isPutOff(times.looked);
+        if (physicalId === "" || tombstone !== "" || !isWanted) return undefined;
+        return store.watch(entry.pool ?? "default", { stack, resource: { id, type, physicalId } }, 0);
+      }),
+    );
   }
 }

@@ -79,6 +79,10 @@ export async function look(
   );
   const run = new Look(engine, at, sight, resource);
   const reason = run.whyNotNow(cause, flowing);
+  if (run.isAwaited) {
+    await store.attend(at.stack, "awaited", "1");
+    await store.watch(stackPool, { stack: at.stack }, engine.limits.lookAgainMs);
+  }
   return reason ?? run.look();
 }
 
@@ -89,6 +93,8 @@ class Look {
   readonly #resource: VisitedResource;
   readonly #id: string;
   readonly #policy: Policy;
+  /** It is to be looked at as soon as the traversal is over. */
+  isAwaited = false;
 
   constructor(engine: Engine, at: LookAt, sight: Sight, resource: VisitedResource) {
     this.#engine = engine;
@@ -106,15 +112,17 @@ class Look {
     const field = (name: string) => this.#resource.field(name);
     const timeOf = (name: string) => Number(field(name) || 0);
     const held = field("holder") !== "" && timeOf("until") > nowMs;
-    if (held || field("intent") !== "" || field("handed") !== "") return later("busy", lookAgainMs);
+    const busy = held || field("intent") !== "" || field("handed") !== "";
+    if (busy && !moving) return later("busy", lookAgainMs);
     const { physicalId } = this.#at;
-    if (physicalId !== undefined && field("physical") !== physicalId) return later("elsewhere", undefined);
+    if (!busy && physicalId !== undefined && field("physical") !== physicalId)
+      return later("elsewhere", undefined);
     const observedAt = timeOf("observedAt");
     const askedAt = Math.max(askedAtMs, timeOf("wantedAt"));
     const asked = askedAt > observedAt;
     if (moving) {
-      const soon = cause === "event" || asked || isPutOff(field("looked"));
-      return later("traversal", soon ? lookAgainMs : Math.max(lookAgainMs, pollMs / 10));
+      this.isAwaited = cause === "event" || asked || isPutOff(field("looked"));
+      return later("traversal", Math.max(lookAgainMs, pollMs / 10));
     }
     if (!observable.has(this.#resource.state)) return later(this.#resource.state, this.#pause(pollMs));
     // Not even what an event told of; only what a person asks for.

@@ -6,16 +6,21 @@ import type { Engine } from "../traversal/engine.js";
 import { readOptions, setGoal } from "../traversal/goal.js";
 import { prepareTraversal } from "../traversal/prepare.js";
 import { flushOutbox } from "../traversal/settle.js";
+import { hintAwaited } from "./hints.js";
 import { documentsOf } from "./look.js";
 import { resolvePolicy } from "./policy.js";
 
 /**
- * Begins one if it is wished for, or if the goal failed and is to be tried again. Answers when to ask again, ms; undefined
+ * Also has looked at what waited for the end of a traversal. Begins one if it is wished for, or if the goal failed and is to be tried again. Answers when to ask again, ms; undefined
  * when there is nothing to ask for. `nowMs`: Redis's clock.
  */
 export async function reconverge(engine: Engine, stack: string, nowMs: number): Promise<number | undefined> {
   const { store, limits } = engine;
   const record = await store.stack(stack);
+  if ((record?.awaited ?? "") !== "") {
+    if ((record?.unsettled ?? "") !== "") return limits.lookAgainMs;
+    await hintAwaited(engine, stack, Number(record?.askedAt || 0));
+  }
   if (record === undefined || record.status === "CANCELLED" || (record.paused ?? "") !== "") return undefined;
   const wished = (record.wish ?? "") !== "";
   const failed = record.status === "FAILED";

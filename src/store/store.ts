@@ -1102,10 +1102,10 @@ export class Store {
     if (tokens.length > 0) await this.#redis.hdel(this.keys.retained, ...tokens);
   }
 
-  /** Stores what a person says of a stack's observation; answers when, ms. Undefined when there is no such stack. */
+  /** Stores what is said of a stack's observation; answers when, ms. */
   async attend(
     stack: string,
-    field: "paused" | "policy" | "askedAt",
+    field: "paused" | "policy" | "askedAt" | "awaited",
     value: string,
     announced?: { event: OutboxEvent; revision: string },
   ): Promise<{ tag: "ok"; atMs: number } | { tag: "stale" | "missing" }> {

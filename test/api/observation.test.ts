@@ -106,6 +106,29 @@ describe("observe", () => {
     expect(await findings()).toEqual({ a: "inLine", b: "inLine", c: "inLine" });
   });
 
+  it("looks as soon as a traversal is over that was under way", async () => {
+    await created({ a: thing({ size: 1 }), b: thing({ size: 1 }) });
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    site.world.pause = () => held;
+    await client.call("update", {
+      name: "web",
+      template: withPolicy({ a: thing({ size: 1 }), b: thing({ size: 2 }) }),
+    });
+    thingAt((await things()).a).size = 9;
+    const { askedAt: asked } = await client.call("observe", { name: "web", resource: "a" });
+    await sleep(1_500);
+    expect(await client.call("observe", { name: "web", resource: "a", asked })).toMatchObject({ waiting: 1 });
+    goOn();
+    const seen = await eventually("it was mended", async () => {
+      const reply = await client.call("observe", { name: "web", resource: "a", asked });
+      return reply.waiting === 0 ? reply.seen : undefined;
+    });
+    expect(seen).toMatchObject([{ finding: "repaired" }]);
+  });
+
   it("names what differs and why nothing could be seen, where nothing is to be mended", async () => {
     await created({ a: thing({ size: 1 }), b: thing() }, { ...calm, policy: "report" });
     const ids = await things();

@@ -12,10 +12,11 @@ import { HomeostatError } from "../../src/errors.js";
 import type { JsonObject } from "../../src/json.js";
 import { defaultLimits, type Limits } from "../../src/limits.js";
 import { look } from "../../src/observer/look.js";
+import { reconverge } from "../../src/observer/reconverge.js";
 import { defineResource, ProviderError, ResourceTypes } from "../../src/providers/provider.js";
 import { randomId } from "../../src/random-id.js";
 import { Sealing } from "../../src/store/sealing.js";
-import { connectRedis, Store } from "../../src/store/store.js";
+import { connectRedis, Store, stackPool } from "../../src/store/store.js";
 import type { Engine } from "../../src/traversal/engine.js";
 import { handOver } from "../../src/traversal/hand-over.js";
 import type { LifecycleEvent } from "../../src/traversal/lifecycle-event.js";
@@ -40,7 +41,7 @@ class Scene {
   readonly faults = new Map<string, ProviderError>();
   readonly #key: string | undefined;
   readonly #connections: ReturnType<typeof connectRedis>[] = [];
-  #release: () => void = () => undefined;
+  release: () => void = () => undefined;
 
   private constructor(site: Site, client: Client, key?: string) {
     this.site = site;
@@ -161,7 +162,7 @@ class Scene {
   /** Calls for this resource do not end until the scene does. */
   hold(operation: string, name: string): void {
     const held = new Promise<void>((resolve) => {
-      this.#release = resolve;
+      this.release = resolve;
     });
     this.site.world.pause = async (what, resource) => {
       if (what === operation && resource === name) await held;
@@ -207,7 +208,7 @@ class Scene {
   }
 
   async close(): Promise<void> {
-    this.#release();
+    this.release();
     for (const redis of this.#connections) redis.disconnect();
     await this.site.close();
   }
@@ -374,6 +375,35 @@ describe("why, while a goal is under way:", () => {
     const { waits, reason } = await scene.waits("a", "others");
     expect(reason).toBe("create: never");
     expect(waits[0]?.text).toMatch(/the stack is FAILED when nothing else of it can move/);
+  });
+
+  it("nothing is looked at before its end, and what was asked for at once then", async () => {
+    scene = await Scene.open();
+    await scene.host();
+    const id = await scene.goal({ a: seen(), b: seen({ size: 1 }) });
+    const { resources } = await until(scene.client, "web", "COMPLETE");
+    const [a] = resources;
+    const { store } = scene.engine;
+    const thing = { id: a?.id ?? "", type: "Test::Seen", physicalId: a?.physicalId ?? "" };
+    const next = () => store.nextLook("default", { stack: id, resource: thing });
+    const laterMs = (await next()) ?? 0;
+    scene.hold("update", "b");
+    await scene.goal({ a: seen(), b: seen({ size: 2 }) }, "update");
+    await scene.waits("b", "call");
+    const lookAt = () => look(scene.engine, { stack: id, resource: thing.id }, "poll");
+    expect(await lookAt()).toEqual({ outcome: "traversal", nextMs: 6_000 });
+    expect(await store.nextLook(stackPool, { stack: id })).toBeUndefined();
+    await store.attend(id, "askedAt", "now");
+    expect(await lookAt()).toEqual({ outcome: "traversal", nextMs: 6_000 });
+    expect(await store.nextLook(stackPool, { stack: id })).toBeLessThan(laterMs);
+    expect(await reconverge(scene.engine, id, laterMs)).toBe(1_000);
+    expect(await next()).toBe(laterMs);
+    scene.release();
+    await until(scene.client, "web", "COMPLETE");
+    expect(await reconverge(scene.engine, id, laterMs)).toBeUndefined();
+    expect(await next()).toBeLessThan(laterMs - 30_000);
+    await scene.look("a");
+    expect((await store.stack(id))?.awaited).toBe("");
   });
 
   it("what was seen to differ is left alone meanwhile", async () => {

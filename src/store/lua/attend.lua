@@ -1,11 +1,12 @@
 --[[
-Stores what a person says of a stack's observation: pause, resume, a policy, that all of it is to be looked at.
+Stores what is said of a stack's observation: pause, resume, a policy, that all of it is to be looked at, that looks wait for
+the end of its traversal.
 KEYS   stack outbox
 ARGV   now field value revision eventId event
 RESULT ok at | stale | missing
 ATOMIC because a stack that is gone must not come back as a record with nothing else in it, and what is told must have
        happened once.
-field: paused, policy or askedAt. A value of "now" stands for the moment. The event is told when the value is another one than
+field: paused, policy, askedAt or awaited. A value of "now" stands for the moment. The event is told when the value is another one than
 it was; with one, the revision is that of the stack from before it was hinted for.
 ]]
 --@include clock
