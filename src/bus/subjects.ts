@@ -91,6 +91,10 @@ export class Subjects {
     return `${this.prefix}.observed.>`;
   }
 
+  get bell() {
+    return `${this.prefix}.bell`;
+  }
+
   /** What follows `PREFIX.observed.` in a subject of that kind. */
   topicOf(observed: string) {
     return observed.slice(this.allObserved.length - 1);

@@ -9,9 +9,37 @@ if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return redis.call('PEXPI
 return 0
 `;
 
+/** Of all these locks, those that are still held; in milliseconds, by lock. */
+const extendScript = `
+local held = {}
+for i, key in ipairs(KEYS) do
+  held[i] = 0
+  if redis.call('GET', key) == ARGV[2 * i - 1] then held[i] = redis.call('PEXPIRE', key, ARGV[2 * i]) end
+end
+return held
+`;
+
+/** What asks so soon after another, as a share of the pause between two renewals, is renewed with it. */
+const togetherShare = 1 / 30;
+
+interface Renewal {
+  lock: Lock;
+  lockMs: number;
+  extended(): void;
+  refused(error: Error): void;
+}
+
+/** Renewals that go together. */
+interface Renewals {
+  lastMs: number;
+  waiting: Renewal[];
+}
+
 export class ElectionNodes {
   readonly #nodes: Redis[];
   readonly #redlock: Redlock;
+  /** By the pause between two of one lock. */
+  readonly #renewals = new Map<number, Renewals>();
 
   /** URLs of independent Redis nodes; most of them must answer. */
   constructor(urls: readonly string[]) {
@@ -24,6 +52,41 @@ export class ElectionNodes {
     // A connection keeps the order, so nothing need be waited for.
     for (const node of this.#nodes) this.#shorten(node, key, lockMs);
     return this.#redlock.acquire([key], lockMs);
+  }
+
+  /**
+   * Renews a lock, together with all others that are renewed every so many ms: one command to each node, however many
+   * locks a process has. It waits for the others, at most for a little more than that pause.
+   * @throws Error when the lock is not held on most nodes any more, or too few answer.
+   */
+  extend(lock: Lock, lockMs: number, everyMs: number): Promise<void> {
+    const renewals = this.#renewals.get(everyMs) ?? { lastMs: Number.NEGATIVE_INFINITY, waiting: [] };
+    this.#renewals.set(everyMs, renewals);
+    return new Promise((extended, refused) => {
+      renewals.waiting.push({ lock, lockMs, extended, refused });
+      if (renewals.waiting.length > 1) return;
+      const waitMs = Math.max(0, renewals.lastMs + everyMs - performance.now()) + everyMs * togetherShare;
+      setTimeout(() => {
+        renewals.lastMs = performance.now();
+        void this.#extendAll(renewals.waiting.splice(0));
+      }, waitMs).unref();
+    });
+  }
+
+  async #extendAll(renewals: readonly Renewal[]): Promise<void> {
+    const keys = renewals.map(({ lock }) => lock.resources[0] ?? "");
+    const values = renewals.flatMap(({ lock, lockMs }) => [lock.value, lockMs]);
+    const votes = this.#nodes.map((node) =>
+      node.eval(extendScript, keys.length, ...keys, ...values).then(
+        (held) => held as number[],
+        () => [],
+      ),
+    );
+    const held = await Promise.all(votes);
+    for (const [i, { extended, refused }] of renewals.entries()) {
+      if (held.filter((node) => node[i] === 1).length > this.#nodes.length / 2) extended();
+      else refused(new Error("the lock is not held on most nodes"));
+    }
   }
 
   /** Whether locks can be had at all. */

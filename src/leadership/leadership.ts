@@ -153,13 +153,19 @@ export class RedlockLeadership implements Leadership {
       if (signal.aborted) return;
       const beganMs = clock.monotonicMs();
       try {
-        this.#lock = await this.#lock?.extend(lockMs);
+        await unlessAborted(this.#extend(), signal);
+        if (signal.aborted) return;
         this.#heldUntilMs = beganMs + lockMs;
       } catch {
         // It is held for as long as it was.
       }
     }
     log.info({ key }, "the leadership was lost");
+  }
+
+  async #extend(): Promise<void> {
+    const { lockMs, extendMs } = this.#times;
+    if (this.#lock !== undefined) await this.#options.nodes.extend(this.#lock, lockMs, extendMs);
   }
 
   async #release(): Promise<void> {
@@ -169,6 +175,16 @@ export class RedlockLeadership implements Leadership {
     // A lock that cannot be released runs out.
     await lock?.release().catch(() => {});
   }
+}
+
+/** Resolves when it is done, or nobody waits for it any more. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  let end = () => {};
+  const aborted = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  signal.addEventListener("abort", end, { once: true });
+  await Promise.race([work, aborted]).finally(() => signal.removeEventListener("abort", end));
 }
 
 /** The clock, as XState wants it. */

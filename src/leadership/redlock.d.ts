@@ -3,9 +3,9 @@ declare module "redlock" {
   import type { Redis } from "ioredis";
 
   export class Lock {
-    /** Milliseconds since the epoch. */
-    readonly expiration: number;
-    extend(durationMs: number): Promise<Lock>;
+    readonly resources: readonly string[];
+    /** Of this lock alone: whoever has the resource under it has the lock. */
+    readonly value: string;
     release(): Promise<unknown>;
   }
 

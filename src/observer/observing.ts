@@ -1,5 +1,6 @@
 /** The observer of a process: leads its share of the shards and looks after them, and takes what events tell. */
 
+import { type Bell, earshotMs } from "../bus/bell.js";
 import type { NatsLink } from "../bus/connect.js";
 import { type Observed, readObservations } from "../bus/observation.js";
 import { type ObservedMessage, ObservedQueue } from "../bus/observed-queue.js";
@@ -8,7 +9,7 @@ import type { Subjects } from "../bus/subjects.js";
 import { messageOf } from "../errors.js";
 import type { ElectionNodes } from "../leadership/election-nodes.js";
 import { ShardLeadership } from "../leadership/shards.js";
-import { stackPool } from "../store/store.js";
+import { stackPool, watchPlace } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
 import { HintedLooks, observeShard } from "./observer.js";
 import type { Policy } from "./policy.js";
@@ -19,8 +20,8 @@ const shortestPauseMs = 20;
 /** Events that wait for their looks. */
 const messagesAtOnce = 1_024;
 const hearMs = 1_000;
-/** Others add what this observer is not told of. */
-const longestPauseMs = 1_000;
+/** Others add what this observer is not told of while NATS is away. */
+const longestDeafPauseMs = 1_000;
 
 export interface ObservingOptions {
   engine: Engine;
@@ -28,6 +29,7 @@ export interface ObservingOptions {
   streams: Streams;
   subjects: Subjects;
   nodes: ElectionNodes;
+  bell: Bell;
   /** Whose things this process can read. */
   pools: ReadonlySet<string>;
   /** What is done about orphans, unless their stack says something else. */
@@ -47,8 +49,11 @@ export class Observing {
   #unknown = 0;
   readonly #passing = new Set<Promise<unknown>>();
   #passes = 0;
+  /** Of the shards that are led: what ends their pauses, by each place that is looked after in a pass. */
+  readonly #pauses = new Map<string, Set<() => void>>();
+  #longestPauseMs = earshotMs;
 
-  constructor({ engine, nodes, pools, orphans, ...nats }: ObservingOptions) {
+  constructor({ engine, nodes, bell, pools, orphans, ...nats }: ObservingOptions) {
     const { store, clock, random, log } = engine;
     this.#engine = engine;
     this.#hinted = new HintedLooks(engine, pools);
@@ -59,6 +64,7 @@ export class Observing {
       take: (batch) => this.#take(batch),
       onLoss: () => {},
     });
+    bell.listen((place) => this.#wake(place));
     this.#leaderships = [...pools].map((pool) => {
       const key = `${store.keys.prefix}leader:observer:${pool}:`;
       const options = { nodes, store, pool, key, shards: store.hintShards, clock, random, log };
@@ -88,10 +94,14 @@ export class Observing {
 
   connectionLost(): void {
     this.#queue.connectionLost();
+    this.#longestPauseMs = longestDeafPauseMs;
+    for (const place of this.#pauses.keys()) this.#wake(place);
   }
 
   connectionBack(): void {
     this.#queue.connectionBack();
+    this.#longestPauseMs = earshotMs;
+    for (const place of this.#pauses.keys()) this.#wake(place);
   }
 
   /** Resolves when what is under way has ended. */
@@ -163,25 +173,39 @@ export class Observing {
   }
 
   async #passUntil(pool: string, shard: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#engine;
     const [things, stacks] = [new Set<Promise<void>>(), new Set<Promise<void>>()];
+    const places = [watchPlace(pool, shard), watchPlace(stackPool, shard)];
+    // What came during a pass counts for the pause after it.
+    let pause = new AbortController();
+    const wake = () => pause.abort("due");
+    signal.addEventListener("abort", wake, { once: true });
+    for (const place of places) this.#pauses.set(place, (this.#pauses.get(place) ?? new Set()).add(wake));
     while (!signal.aborted) {
       const pauses = await Promise.all([
         this.#pass(pool, shard, things),
         this.#pass(stackPool, shard, stacks),
       ]);
-      const pauseMs = Math.max(shortestPauseMs, Math.min(longestPauseMs, ...pauses));
-      await this.#engine.clock.sleep(pauseMs, signal);
+      const pauseMs = Math.min(this.#longestPauseMs, ...pauses);
+      await clock.sleep(shortestPauseMs, signal);
+      await clock.sleep(pauseMs - shortestPauseMs, pause.signal);
+      if (!signal.aborted) pause = new AbortController();
     }
+    for (const place of places) this.#pauses.get(place)?.delete(wake);
     await Promise.all([...things, ...stacks]);
+  }
+
+  #wake(place: string): void {
+    for (const wake of this.#pauses.get(place) ?? []) wake();
   }
 
   async #pass(pool: string, shard: number, under: Set<Promise<void>>): Promise<number> {
     this.#passes += 1;
     try {
-      return (await observeShard(this.#engine, pool, shard, under)) ?? longestPauseMs;
+      return (await observeShard(this.#engine, pool, shard, under)) ?? earshotMs;
     } catch (error) {
       this.#engine.log.warn({ shard, error: messageOf(error) }, "could not look after a shard");
-      return longestPauseMs;
+      return longestDeafPauseMs;
     }
   }
 }

@@ -49,6 +49,14 @@ const defaultHintShards = 16;
 /** Every observer looks after the entries of stacks, whatever its pools are. */
 export const stackPool = "";
 
+/** Where what is due of unfinished stacks is kept. */
+export const duePlace = "due";
+
+/** Where what is to be looked at is kept: one shard of one pool. */
+export function watchPlace(pool: string, shard: number): string {
+  return `watch\n${shard}\n${pool}`;
+}
+
 /** Marks the hint of a stack that may not exist yet. */
 const birthMark = "+";
 
@@ -95,6 +103,7 @@ export class Store {
   readonly #runner: ScriptRunner;
   readonly #limits: Limits;
   readonly #now: () => number | undefined;
+  readonly #soon: (place: string, ms: number) => void;
   readonly #sights = new Gathered<string, Sight | undefined>((stack, resources) =>
     this.#readSights(stack, resources),
   );
@@ -110,11 +119,19 @@ export class Store {
   /** How many shards each kind of hint is spread over; the same for all processes of a deployment. */
   readonly hintShards: number;
 
-  /** `now`: a simulated Redis clock in ms; by default scripts read Redis's own. */
+  /**
+   * `now`: a simulated Redis clock in ms; by default scripts read Redis's own. `soon`: is told what was stored, where, and
+   * when it is due (ms); who looks after it may sleep longer.
+   */
   constructor(
     redis: Redis,
     limits: Limits,
-    options: { prefix?: string; now?: () => number; hintShards?: number } = {},
+    options: {
+      prefix?: string;
+      now?: () => number;
+      hintShards?: number;
+      soon?: (place: string, ms: number) => void;
+    } = {},
   ) {
     this.keys = new Keys(options.prefix);
     this.#redis = redis;
@@ -122,6 +139,7 @@ export class Store {
     this.#limits = limits;
     this.hintShards = options.hintShards ?? defaultHintShards;
     this.#now = options.now ?? (() => undefined);
+    this.#soon = options.soon ?? (() => {});
   }
 
   async begin(begin: Begin): Promise<BeginAnswer> {
@@ -623,13 +641,16 @@ export class Store {
 
   /** Hints that the stack has something due in `delayMs` at the latest; must stand before the stack is changed. */
   async hint(stack: string, delayMs: number): Promise<void> {
-    await this.#due(this.#shardOf(stack), "add", { stack, delayMs: Math.min(delayMs, this.#limits.sweepMs) });
+    const ms = Math.min(delayMs, this.#limits.sweepMs);
+    await this.#due(this.#shardOf(stack), "add", { stack, delayMs: ms });
+    this.#soon(duePlace, ms);
   }
 
   /** Hints that a stack of this id is about to come to be; must stand before its name is claimed. */
   async hintBirth(stack: string, name: string): Promise<void> {
     const delayMs = this.#limits.sweepMs;
     await this.#due(this.#shardOf(stack), "add", { stack: birthHint(stack, name), delayMs });
+    this.#soon(duePlace, delayMs);
   }
 
   /** The stack has come to be, or is not to. */
@@ -877,7 +898,9 @@ export class Store {
   /** Hints that this is to be looked at in `delayMs` at the latest. Must stand before what it points to. */
   async watch(pool: string, watched: Watched, delayMs: number): Promise<void> {
     const entry = writeWatched(watched);
-    await this.#hints.ask(`${this.#watchShard(watched)}\nadd\n${pool}`, [entry, Math.ceil(delayMs)]);
+    const shard = this.#watchShard(watched);
+    await this.#hints.ask(`${shard}\nadd\n${pool}`, [entry, Math.ceil(delayMs)]);
+    this.#soon(watchPlace(pool, shard), delayMs);
   }
 
   /** Sees to it that each of these is looked at in so many ms, unless it is to be looked at anyway. */
@@ -893,6 +916,8 @@ export class Store {
       flat.push(writeWatched(watched), Math.ceil(delayMs));
     }
     await Promise.all([...byShard].map(([shard, flat]) => this.#watch(pool, shard, "ensure", flat)));
+    for (const [watched, delayMs] of entries)
+      this.#soon(watchPlace(pool, this.#watchShard(watched)), delayMs);
   }
 
   /** It is no more. Who does not come to say so leaves it to the next look. */

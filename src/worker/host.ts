@@ -9,6 +9,7 @@ import { Observation } from "../api/observation.js";
 import { ApiService } from "../api/service.js";
 import { Stacks } from "../api/stacks.js";
 import { Views } from "../api/views.js";
+import { Bell } from "../bus/bell.js";
 import { Bodies } from "../bus/bodies.js";
 import { NatsBus } from "../bus/bus.js";
 import { connectNats, type NatsLink, type NatsOptions, watchConnection } from "../bus/connect.js";
@@ -23,7 +24,7 @@ import { defaultPolicy, type Policy } from "../observer/policy.js";
 import type { ProviderLog, ResourceTypes } from "../providers/provider.js";
 import { randomId } from "../random-id.js";
 import { Sealing } from "../store/sealing.js";
-import { Store } from "../store/store.js";
+import { duePlace, Store } from "../store/store.js";
 import type { Engine, Milestone, MilestoneContext } from "../traversal/engine.js";
 import { realClock } from "./clock.js";
 import { openRedis } from "./redis.js";
@@ -140,7 +141,11 @@ class RunningHost implements Host {
     const streams = new Streams(link, subjects, streamLimits, limits.leaseMs);
     await streams.check();
     await streams.ensure();
-    const store = new Store(this.#redis, limits, { prefix: keyPrefix(subjects.prefix) });
+    const bell = new Bell(link, subjects);
+    const store = new Store(this.#redis, limits, {
+      prefix: keyPrefix(subjects.prefix),
+      soon: (place, ms) => bell.ring(place, ms),
+    });
     const engine: Engine = {
       store,
       bus: new NatsBus(link, streams, subjects, log),
@@ -153,18 +158,20 @@ class RunningHost implements Host {
       trace: { reach: (milestone, context) => this.#reached(milestone, context) },
       log,
     };
-    if (roles.includes("sweeper")) this.#startSweeper(engine);
+    if (roles.includes("sweeper")) this.#startSweeper(engine, bell);
     if (roles.includes("worker")) await this.#startWorkers(engine, link, streams, subjects);
-    if (roles.includes("observer")) await this.#startObserving(engine, link, streams, subjects);
+    if (roles.includes("observer")) await this.#startObserving(engine, bell, link, streams, subjects);
     if (roles.includes("api")) await this.#startService(engine, link, subjects, streamLimits);
     void watchConnection(link, log, {
       lost: () => {
         for (const worker of this.#workers) worker.connectionLost();
         this.#observing?.connectionLost();
+        this.#sweeper?.connectionLost();
       },
       back: () => {
         for (const worker of this.#workers) worker.connectionBack();
         this.#observing?.connectionBack();
+        this.#sweeper?.connectionBack();
       },
     });
   }
@@ -175,8 +182,9 @@ class RunningHost implements Host {
     return this.#electionNodes;
   }
 
-  #startSweeper(engine: Engine): void {
+  #startSweeper(engine: Engine, bell: Bell): void {
     const sweeper = new Sweeper(engine);
+    bell.listen((place) => place === duePlace && sweeper.poke());
     this.#sweeper = sweeper;
     this.#leadership = new RedlockLeadership({
       nodes: this.#connectElectionNodes(),
@@ -188,7 +196,13 @@ class RunningHost implements Host {
     this.#leadership.lead((signal) => sweeper.run(signal));
   }
 
-  async #startObserving(engine: Engine, link: NatsLink, streams: Streams, subjects: Subjects): Promise<void> {
+  async #startObserving(
+    engine: Engine,
+    bell: Bell,
+    link: NatsLink,
+    streams: Streams,
+    subjects: Subjects,
+  ): Promise<void> {
     const nodes = this.#connectElectionNodes();
     const { orphans = defaultPolicy.orphans } = this.#options;
     this.#observing = new Observing({
@@ -197,6 +211,7 @@ class RunningHost implements Host {
       streams,
       subjects,
       nodes,
+      bell,
       pools: this.#pools(),
       orphans,
     });
