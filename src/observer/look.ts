@@ -222,7 +222,7 @@ class Look {
     try {
       return await Promise.race([ask(call), late]);
     } finally {
-      over.abort();
+      over.abort("over");
     }
   }
 
