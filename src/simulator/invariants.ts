@@ -13,7 +13,15 @@ import type { LifecycleEvent } from "../traversal/lifecycle-event.js";
 import { toldState } from "../traversal/record.js";
 import { type Goals, isAsWanted, type KnownGoal, referencesOf } from "./goals.js";
 import { KnownWorld } from "./known-world.js";
-import { type Failure, isRetained, type KnownRecord, type Past, Reality, readRecords } from "./reality.js";
+import {
+  type Failure,
+  isRetained,
+  type KnownRecord,
+  type Past,
+  Reality,
+  readRecords,
+  type SettledStack,
+} from "./reality.js";
 import type { Life, Simulation, Watcher } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
@@ -275,8 +283,8 @@ export class Invariants implements Watcher {
     const visit = life.delivery?.visit;
     if (visit === undefined || visit.node === "") return;
     const goal = this.#goals.at(call.stack, visit.traversal);
-    const record = await this.#simulation.store.stack(call.stack);
-    if (goal === undefined || record?.traversal !== String(visit.traversal)) return;
+    const traversal = await this.#redis.hget(this.#simulation.store.keys.stack(call.stack), "traversal");
+    if (goal === undefined || traversal !== String(visit.traversal)) return;
     for (const dependency of goal.template.resources.get(call.resource)?.dependencies ?? []) {
       const literals = literalProperties(goal, dependency);
       const things = this.known.named(dependency, call.stack);
@@ -314,14 +322,15 @@ export class Invariants implements Watcher {
   }
 
   /** 4 to 9, for when nothing is left to do. */
-  async checkSettled(): Promise<void> {
+  async checkSettled(stacks: readonly SettledStack[]): Promise<void> {
     if (this.#simulation.held.length > 0) return;
-    for (const stack of this.#goals.stacks()) {
-      await this.#checkReality(stack);
-      await this.#checkLeftovers(stack);
+    for (const settled of stacks) {
+      this.#checkReality(settled);
+      await this.#checkLeftovers(settled);
     }
     for (const [name, stack] of await this.#simulation.store.names()) {
-      const record = await this.#simulation.store.stack(stack);
+      const settled = stacks.find((one) => one.stack === stack);
+      const record = settled === undefined ? await this.#simulation.store.stack(stack) : settled.record;
       if (record === undefined) this.#violate(5, `the name ${name} is taken, but there is no such stack`);
     }
     if (this.#simulation.queue.length > 0 || this.#simulation.delayed.length > 0) {
@@ -330,19 +339,18 @@ export class Invariants implements Watcher {
     this.#checkVisits();
   }
 
-  async #checkReality(stack: string): Promise<void> {
-    const record = await this.#simulation.store.stack(stack);
+  #checkReality({ stack, record, known }: SettledStack): void {
     const name = this.#simulation.stackNames.get(stack) ?? stack;
     const goal = this.#goals.newest(stack);
     const status = record?.status ?? "NOT_FOUND";
     if (!["COMPLETE", "FAILED", "CANCELLED", "NOT_FOUND"].includes(status)) {
-      return this.#violate(5, `nothing is left to do, and stack ${name} is ${status}`);
+      this.#violate(5, `nothing is left to do, and stack ${name} is ${status}`);
+      return;
     }
     if (goal === undefined) return;
     this.#checkAnnounced(stack, goal, status);
-    const records = await readRecords(this.#simulation, stack);
-    this.#checkTold(stack, records);
-    const reality = new Reality(this.#past, stack, goal, records);
+    this.#checkTold(stack, known);
+    const reality = new Reality(this.#past, stack, goal, known);
     const problem = reality.ofStatus(status);
     if (problem !== undefined) this.#violate(4, `stack ${name} is ${status}, but ${problem}`);
     for (const wrong of reality.ofRecords()) this.#violate(4, wrong);
@@ -374,13 +382,11 @@ export class Invariants implements Watcher {
   }
 
   /** 5. What only older traversals, or work in progress, needed is gone. */
-  async #checkLeftovers(stack: string): Promise<void> {
+  async #checkLeftovers({ stack, record, index, resources }: SettledStack): Promise<void> {
     const prefix = this.#simulation.store.keys.of(stack, "");
-    const record = await this.#simulation.store.stack(stack);
     const { name = "" } = record ?? {};
     if (record !== undefined && (await this.#simulation.store.stackOfName(name)) !== stack)
       this.#violate(5, `the name ${name} does not lead to its stack`);
-    const index = await this.#simulation.store.index(stack);
     const allowed = new Set<string>();
     if (record !== undefined) {
       for (const suffix of ["s", "ix", "rq", "q", "b", "i", "m"]) allowed.add(suffix);
@@ -388,7 +394,7 @@ export class Invariants implements Watcher {
       const lost = await this.#redis.zrange(`${prefix}l`, "0", "-1");
       if (lost.every((id) => index.has(id))) allowed.add("l");
       for (const id of index.keys()) allowed.add(`r:${id}`);
-      for (const goal of [record.goal, record.lastGood, record.base]) {
+      for (const goal of new Set([record.goal, record.lastGood, record.base])) {
         allowed.add(`t:${goal}`);
         if ((await this.#redis.pttl(`${prefix}t:${goal}`)) > 0) this.#violate(5, `the goal ${goal} expires`);
       }
@@ -399,12 +405,7 @@ export class Invariants implements Watcher {
       if (!allowed.has(suffix) && !(await this.#expires(suffix, prefix))) extra.push(suffix);
     }
     if (extra.length > 0) this.#violate(5, `left over in Redis: ${extra.join(", ")}`);
-    const records = await this.#simulation.store.resources(
-      stack,
-      [...index.keys()],
-      ["until", "mark", "intent", "deadline"],
-    );
-    for (const resource of records) {
+    for (const resource of resources.values()) {
       if (Number(resource?.until) > this.#simulation.now)
         this.#violate(5, `${resource?.name} is still leased`);
       // Who waited for the deadline of an aborted call, and whose goal is over, leaves a mark that is void.

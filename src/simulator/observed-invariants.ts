@@ -19,6 +19,7 @@ import { bindDefinition, templatePolicy } from "../template/template.js";
 import { readObject } from "../traversal/record.js";
 import { type Goals, type KnownGoal, resolve } from "./goals.js";
 import type { KnownWorld } from "./known-world.js";
+import type { SettledStack } from "./reality.js";
 import type { Life, Looker, Simulation } from "./simulation.js";
 import type { PhysicalThing } from "./world.js";
 
@@ -278,17 +279,17 @@ export class ObservedInvariants implements Looker {
 
   // --- what must have become of it
 
-  async checkSettled(): Promise<void> {
+  async checkSettled(stacks: readonly SettledStack[]): Promise<void> {
     await this.checkMended();
     const { observers, held } = this.#simulation;
     if (held.length > 0) return;
     if (observers.queue.length > 0 || observers.delayed.length > 0 || observers.isBusy) {
       this.#violate(5, "there are reports that nobody acknowledged");
     }
-    for (const stack of this.#goals.stacks()) {
-      const record = await this.#simulation.store.stack(stack);
+    for (const settled of stacks) {
+      const { stack, record } = settled;
       if (record === undefined) continue;
-      await this.#checkScheduled(stack);
+      await this.#checkScheduled(settled);
       const isAtRest =
         record.status === "COMPLETE" && (record.wish ?? "") === "" && (record.paused ?? "") === "";
       const goal = this.#goals.newest(stack);
@@ -352,21 +353,17 @@ export class ObservedInvariants implements Looker {
   }
 
   /** 18. Whatever physically is, is found by its id, and will be looked at. */
-  async #checkScheduled(stack: string): Promise<void> {
-    const { store, observers } = this.#simulation;
-    const ids = [...(await store.index(stack))]
-      .filter(([, entry]) => entry.physical === true)
-      .map(([id]) => id);
-    const records = await store.resources(stack, ids, ["physical", "name", "type"]);
-    const scheduled = await observers.scheduled();
-    for (const [i, id] of ids.entries()) {
-      const { physical = "", name, type = "" } = records[i] ?? {};
-      if (physical === "") continue;
+  async #checkScheduled({ stack, index, resources }: SettledStack): Promise<void> {
+    const { observers } = this.#simulation;
+    const [scheduled, owners] = await Promise.all([observers.scheduled(), observers.owners()]);
+    for (const [id, entry] of index) {
+      const { physical = "", name, type = "" } = resources.get(id) ?? {};
+      if (entry.physical !== true || physical === "") continue;
       if (!scheduled.has([stack, id, type, physical].join("\n"))) {
         this.#violate(18, `nobody will look at ${name} again`);
       }
-      const known = await store.resourcesOf("default", type, physical);
-      if (!known.some(({ resource }) => resource === id)) this.#violate(18, `${physical} is nobody's`);
+      const known = owners[`${type}\n${physical}`]?.split("\t") ?? [];
+      if (!known.includes(`${stack}\n${id}`)) this.#violate(18, `${physical} is nobody's`);
     }
   }
 

@@ -246,6 +246,11 @@ export class Observers {
     return new Set((await this.#scheduled(pool)).map(([entry]) => entry));
   }
 
+  /** Which resources a thing's events are taken to, as it stands in Redis, by type and physical id. */
+  owners(): Promise<Record<string, string>> {
+    return this.#redis.hgetall(this.#simulation.store.keys.physical(pool, 0));
+  }
+
   /** Whether what was lost is left as it is. */
   async hasDismissed(stack: string): Promise<boolean> {
     const fields = await this.#redis.hkeys(this.#simulation.store.keys.incidents(stack));
@@ -288,8 +293,7 @@ export class Observers {
     const places = Array.from({ length: this.leaders }, (_, place) => place);
     if (places.every((place) => this.#isPassing(place, of))) return undefined;
     if (!this.#due.has(of)) {
-      const { nextMs } = await store.popWatched(of, 0, 0);
-      this.#due.set(of, nextMs === undefined ? undefined : now + nextMs);
+      this.#due.set(of, await store.firstWatched(of, 0));
     }
     const at = this.#due.get(of);
     return at === undefined ? undefined : Math.max(at, now);

@@ -6,6 +6,7 @@ import type { ResourceContext, ResourceState } from "../../machines/resource.js"
 import { resourceActor } from "../actor/actor.js";
 import { type JsonObject, jsonEqual } from "../json.js";
 import type { Operation } from "../providers/provider.js";
+import type { IndexEntry, ResourceRecord } from "../store/store.js";
 import { readObject } from "../traversal/record.js";
 import {
   affectedBy,
@@ -34,25 +35,56 @@ export interface KnownRecord {
   attributes: JsonObject;
 }
 
-export async function readRecords({ store, sealing }: Simulation, stack: string): Promise<KnownRecord[]> {
+const knownFields = ["name", "token", "physical", "sequence", "snapshot", "unreadable", "attributes"];
+
+export async function readRecords(simulation: Simulation, stack: string): Promise<KnownRecord[]> {
+  const { store } = simulation;
   const ids = [...(await store.index(stack)).keys()];
-  const fields = ["name", "token", "physical", "sequence", "snapshot", "unreadable", "attributes"] as const;
+  const records = await store.resources(stack, ids, knownFields);
+  return ids.flatMap((id, i) => knownRecord(simulation, id, records[i]) ?? []);
+}
+
+function knownRecord(
+  { sealing }: Simulation,
+  id: string,
+  record: ResourceRecord | undefined,
+): KnownRecord | undefined {
+  if (record === undefined) return undefined;
+  const { name = "", token, physical = "", sequence, snapshot = "", unreadable = "" } = record;
+  const { state, context } = resourceActor.read(snapshot);
+  const attributes = readObject(sealing, record.attributes);
+  return {
+    id,
+    name,
+    token: token || id,
+    physical,
+    sequence: Number(sequence ?? 0),
+    state,
+    unreadable: unreadable !== "",
+    context,
+    attributes,
+  };
+}
+
+/** A stack of which nothing moves, read once for all who judge it. */
+export interface SettledStack {
+  stack: string;
+  /** Undefined when it is gone. */
+  record: ResourceRecord | undefined;
+  index: ReadonlyMap<string, IndexEntry>;
+  /** By id, as they are stored; undefined: in the index only. */
+  resources: ReadonlyMap<string, ResourceRecord | undefined>;
+  known: readonly KnownRecord[];
+}
+
+export async function readSettled(simulation: Simulation, stack: string): Promise<SettledStack> {
+  const { store } = simulation;
+  const [record, index] = await Promise.all([store.stack(stack), store.index(stack)]);
+  const ids = [...index.keys()];
+  const fields = [...knownFields, "type", "until", "mark", "intent", "deadline"];
   const records = await store.resources(stack, ids, fields);
-  return records.flatMap((record, index): KnownRecord[] => {
-    const id = ids[index] ?? "";
-    if (record === undefined) return [];
-    const { name = "", token, physical = "", sequence, snapshot = "", unreadable = "" } = record;
-    const { state, context } = resourceActor.read(snapshot);
-    const attributes = readObject(sealing, record.attributes);
-    const written = {
-      sequence: Number(sequence ?? 0),
-      state,
-      unreadable: unreadable !== "",
-      context,
-      attributes,
-    };
-    return [{ id, name, token: token || id, physical, ...written }];
-  });
+  const known = ids.flatMap((id, i) => knownRecord(simulation, id, records[i]) ?? []);
+  return { stack, record, index, resources: new Map(ids.map((id, i) => [id, records[i]])), known };
 }
 
 /** A call that failed for good, or of which only a person can say what became of it. */

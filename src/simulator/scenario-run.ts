@@ -13,6 +13,7 @@ import { AmbiguousName, Expectations } from "./expectations.js";
 import { Goals } from "./goals.js";
 import { Invariants } from "./invariants.js";
 import { ObservedInvariants } from "./observed-invariants.js";
+import { readSettled } from "./reality.js";
 import type { Expectation, GoalStep, Scenario, Step, StepOf } from "./scenario.js";
 import { type Armed, type Op, Simulation, type SimulationOptions } from "./simulation.js";
 
@@ -59,6 +60,7 @@ export class ScenarioRun {
   readonly simulation: Simulation;
   readonly #scenario: Scenario;
   readonly #driver: Driver;
+  readonly #goals: Goals;
   readonly #expectations: Expectations;
   readonly #invariants: Invariants;
   readonly #observed: ObservedInvariants;
@@ -77,6 +79,7 @@ export class ScenarioRun {
     this.simulation = new Simulation(redis, options);
     this.#driver = driverOf(this.simulation);
     const goals = new Goals(this.simulation.store, this.simulation.sealing);
+    this.#goals = goals;
     this.#invariants = new Invariants(this.simulation, goals, redis);
     this.simulation.watch(this.#invariants);
     this.#observed = new ObservedInvariants(this.simulation, goals, this.#invariants.known);
@@ -146,9 +149,9 @@ export class ScenarioRun {
       case "delete":
       case "rollback":
       case "cancel":
-        return this.#goals([step]);
+        return this.#setGoals([step]);
       case "race":
-        return this.#goals(step.with);
+        return this.#setGoals(step.with);
       case "resume":
       case "observe":
       case "policy":
@@ -188,7 +191,7 @@ export class ScenarioRun {
     }
   }
 
-  async #goals(goals: readonly GoalStep[]): Promise<void> {
+  async #setGoals(goals: readonly GoalStep[]): Promise<void> {
     const actions = goals.map((step): Action => {
       this.#requests += 1;
       const request = `request-${this.#requests}`;
@@ -245,8 +248,11 @@ export class ScenarioRun {
 
   async #settle(): Promise<void> {
     await this.#driver.settle(() => this.#invariants.checkPrompt());
-    await this.#invariants.checkSettled();
-    await this.#observed.checkSettled();
+    const stacks = await Promise.all(
+      this.#goals.stacks().map((stack) => readSettled(this.simulation, stack)),
+    );
+    await this.#invariants.checkSettled(stacks);
+    await this.#observed.checkSettled(stacks);
   }
 
   async #advance(ms: number): Promise<void> {

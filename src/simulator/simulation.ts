@@ -824,8 +824,7 @@ export class Simulation {
 
   async #nextHint(): Promise<number | undefined> {
     if (this.#hintDue === undefined) {
-      const { nextMs } = await this.store.popDue(0, 0);
-      this.#hintDue = { at: nextMs === undefined ? undefined : this.now + nextMs };
+      this.#hintDue = { at: await this.store.firstDue(0) };
     }
     const { at } = this.#hintDue;
     return at === undefined ? undefined : Math.max(at, this.now);
@@ -911,7 +910,12 @@ export class Simulation {
   /** Removes every key of the run. */
   async clear(): Promise<void> {
     const keys = await this.#redis.keys(`${this.store.keys.prefix}*`);
-    await Promise.all(keys.map((key) => this.#redis.unlink(key)));
+    const bySlot = new Map<string, string[]>();
+    for (const key of keys) {
+      const tag = key.slice(0, key.indexOf("}"));
+      bySlot.set(tag, [...(bySlot.get(tag) ?? []), key]);
+    }
+    await Promise.all([...bySlot.values()].map((together) => this.#redis.unlink(...together)));
   }
 }
 

@@ -135,5 +135,6 @@ export class Keys {
 }
 
 export function shardOf(key: string, shards: number): number {
+  if (shards === 1) return 0;
   return createHash("sha1").update(key).digest().readUInt16BE(0) % shards;
 }

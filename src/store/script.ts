@@ -1,6 +1,6 @@
 /**
- * Loads the Lua files and runs them by name. A file's header is the contract: its KEYS and ARGV names become the
- * script's tables K and A, and every call is checked against them, so that the two sides cannot drift apart.
+ * Loads the Lua files and runs them by name. A file's header is the contract: K.name and A.name stand for what its KEYS
+ * and ARGV name so, and every call is checked against them, so that the two sides cannot drift apart.
  */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -14,6 +14,9 @@ export interface Script {
   args: readonly string[];
   /** Result tags that the header documents. */
   results: readonly string[];
+  /** As it is written, with what it includes. */
+  named: string;
+  /** As it runs: with places for the names of keys and arguments. */
   text: string;
   /** What Redis knows the text by. */
   sha: string;
@@ -41,22 +44,27 @@ function loadScript(name: string): Script {
   const results = section("RESULT")
     .split("|")
     .map((result) => result.trim().split(/\s/)[0] ?? "");
-  const body = source
+  const named = source
     .slice(header[0].length)
     .replace(/^--@include (.*)$/gm, (_line, parts: string) => parts.split(" ").map(readPart).join("\n"));
-  const text = `${table("K", "KEYS", keys)}${table("A", "ARGV", args)}${body}`;
-  return { name, keys, args, results, text, sha: createHash("sha1").update(text).digest("hex") };
+  const text = placed(placed(named, "K", "KEYS", keys), "A", "ARGV", args);
+  return { name, keys, args, results, named, text, sha: createHash("sha1").update(text).digest("hex") };
 }
 
 function readPart(name: string): string {
   return readFileSync(new URL(`lib/${name}.lua`, folder), "utf8");
 }
 
-function table(name: string, from: string, fields: readonly string[]): string {
-  const values = fields.map((field, i) =>
-    isList(field) ? `${field.slice(0, -1)} = { unpack(${from}, ${i + 1}) }` : `${field} = ${from}[${i + 1}]`,
+/** A name becomes its place. What a shared part names and this script does not have is nil: nothing here calls for it. */
+function placed(body: string, name: string, list: string, fields: readonly string[]): string {
+  const places = fields.map((field, i): [string, string] =>
+    isList(field) ? [field.slice(0, -1), `{ unpack(${list}, ${i + 1}) }`] : [field, `${list}[${i + 1}]`],
   );
-  return `local ${name} = { ${values.join(", ")} }\n`;
+  const known = new Map(places);
+  return body.replace(
+    new RegExp(`\\b${name}\\.(\\w+)`, "g"),
+    (_, field: string) => known.get(field) ?? "nil",
+  );
 }
 
 /** The last key of a script may stand for any number of them: `resources…`. */

@@ -674,6 +674,21 @@ export class Store {
       .map((hint) => readHint(hint).stack);
   }
 
+  /** When the first hint of a shard falls due, ms; undefined when there is none. For checkers. */
+  firstDue(shard: number): Promise<number | undefined> {
+    return this.#firstScore(this.keys.due(shard));
+  }
+
+  /** When the first entry of a shard is to be looked at, ms; undefined when there is none. For checkers. */
+  firstWatched(pool: string, shard: number): Promise<number | undefined> {
+    return this.#firstScore(this.keys.watch(pool, shard));
+  }
+
+  async #firstScore(key: string): Promise<number | undefined> {
+    const [, score] = await this.#redis.zrange(key, "0", "0", "WITHSCORES");
+    return score === undefined ? undefined : Math.ceil(Number(score));
+  }
+
   /** Gives a popped stack back: to be looked at in `delayMs`, or not any more. A newer hint stands. */
   async returnDue(stack: string, score: string, delayMs: number | undefined): Promise<void> {
     const verb = delayMs === undefined ? "drop" : "set";

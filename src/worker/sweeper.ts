@@ -1,6 +1,7 @@
 /** Looks after the timers for as long as this process is the sweeper (R17). */
-import { messageOf } from "../errors.js";
+
 import { earshotMs } from "../bus/bell.js";
+import { messageOf } from "../errors.js";
 import type { Engine } from "../traversal/engine.js";
 import { sweep } from "../traversal/sweep.js";
 

@@ -88,6 +88,7 @@ const changeStack =
 /** Nobody looks unless somebody asks. */
 const neverPoll: Tampering["plant"] = ({ store }) => {
   store.popWatched = async () => ({ nowMs: 0, entries: [], nextMs: undefined });
+  store.firstWatched = async () => undefined;
 };
 
 const fought = `${drifted}\n  - advance: 10s${drifted}\n  - advance: 10s${drifted}\n  - advance: 10s${drifted}`;

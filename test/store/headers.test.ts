@@ -15,9 +15,9 @@ function namesIn(text: string, table: "K" | "A"): string[] {
   ];
 }
 
-/** What may run: without comments, the two lines that make the tables, and functions that nobody calls. */
+/** What may run: without comments, and functions that nobody calls. */
 function codeOf(text: string): string {
-  const code = text.split("\n").slice(2).join("\n").replace(/--.*$/gm, "");
+  const code = text.replace(/--.*$/gm, "");
   const functions = new Map<string, string>();
   let live = code.replace(/^local function (\w+)\([\s\S]*?^end$/gm, (body, name: string) => {
     functions.set(name, body.replace(`function ${name}(`, "function ("));
@@ -49,14 +49,26 @@ test("every Lua file is a script with a header, or a part that some script inclu
   expect([...included].sort()).toEqual(parts.sort());
 });
 
-for (const { name, keys, args, results, text } of scripts) {
+for (const { name, keys, args, results, named, text } of scripts) {
   describe(`${name}.lua`, () => {
-    const code = codeOf(text);
+    const code = codeOf(named);
     test("uses exactly the keys that it declares", () => {
       expect(namesIn(code, "K").sort()).toEqual(keys.map((key) => key.replace("…", "")).sort());
     });
     test("uses exactly the arguments that it declares", () => {
       expect(namesIn(code, "A").sort()).toEqual([...args].sort());
+    });
+    test("runs with each name in its place", () => {
+      expect(namesIn(text, "K")).toEqual([]);
+      expect(namesIn(text, "A")).toEqual([]);
+      const placed = (list: "KEYS" | "ARGV") => (_: string, name: string) => {
+        const names = list === "KEYS" ? keys : args;
+        const rest = names.indexOf(`${name}…`) + 1;
+        return rest > 0 ? `{ unpack(${list}, ${rest}) }` : `${list}[${names.indexOf(name) + 1}]`;
+      };
+      const expected = code.replace(/\bK\.(\w+)/g, placed("KEYS")).replace(/\bA\.(\w+)/g, placed("ARGV"));
+      const running = new Set(codeOf(text).split("\n"));
+      expect(expected.split("\n").filter((line) => !running.has(line))).toEqual([]);
     });
     test("touches keys by their declared names alone", () => {
       const calls = [...code.matchAll(/redis\.call\(\s*'(\w+)'\s*(?:,\s*([^,)]+))?/g)];

@@ -11,7 +11,7 @@ if stack[1] ~= A.traversal or stack[2] ~= '' then return { 'stale' } end
 redis.call('ZADD', K.garbage, A.traversal, 'n:' .. A.traversal .. ':' .. A.attempt, A.traversal,
   'w:' .. A.traversal .. ':' .. A.attempt)
 local fields = cjson.decode(A.fields)
-for i = 1, #fields, 2 do redis.call('HSET', K.graph, fields[i], fields[i + 1]) end
+for first = 1, #fields, 1000 do redis.call('HSET', K.graph, unpack(fields, first, math.min(first + 999, #fields))) end
 local ready = cjson.decode(A.ready)
 for i = 1, #ready, 2 do redis.call('ZADD', K.queue, ready[i], ready[i + 1]) end
 return { 'ok' }
