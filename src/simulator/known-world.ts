@@ -42,7 +42,10 @@ export class KnownWorld {
     const now = this.#now.get(physicalId);
     for (const [name, was] of before ?? []) {
       if (isLeftOver(was, now?.get(name), properties[name])) now?.set(name, properties[name]);
-      else before?.delete(name);
+      else {
+        before?.delete(name);
+        this.#seen.get(physicalId)?.delete(name);
+      }
     }
     if (before?.size === 0) this.#drifted.delete(physicalId);
     this.recorded(physicalId, properties);

@@ -173,15 +173,20 @@ export class ObservedInvariants implements Looker {
 
   /** 14. Not while it is paused, being deleted, under another policy, against a traversal that is under way. */
   #checkMayRepair(
-    { name, look }: { name: string; look: Observation },
+    { stack, name, type, look }: { stack: string; name: string; type: string; look: Observation },
     stored: ResourceRecord,
     goal: KnownGoal | undefined,
     policy: Policy,
   ): void {
     const isWanted = goal?.template.resources.has(name) === true;
+    // What a goal that FAILED did not get to is kept as an earlier one said.
+    const others = stored.status === "FAILED" ? this.#goals.all(stack) : [];
+    const isRepaired = [policy, ...others.map((other) => policyOf(other, name, stored, type))].some(
+      ({ mode }) => mode === "repair",
+    );
     // What a goal that FAILED could not let go of still stands for something.
     const wrong = [
-      policy.mode === "repair" ? "" : `under the policy ${policy.mode}`,
+      isRepaired ? "" : `under the policy ${policy.mode}`,
       (stored.paused ?? "") === "" ? "" : "while its stack is paused",
       stored.traversal === String(look.traversal) && stored.unsettled !== ""
         ? "against a traversal under way"
@@ -293,7 +298,7 @@ export class ObservedInvariants implements Looker {
       const isAtRest =
         record.status === "COMPLETE" && (record.wish ?? "") === "" && (record.paused ?? "") === "";
       const goal = this.#goals.newest(stack);
-      if (isAtRest && goal !== undefined) this.#checkDependents(stack, goal, record);
+      if (isAtRest && goal !== undefined) this.#checkDependents(settled, goal, record);
     }
   }
 
@@ -368,9 +373,12 @@ export class ObservedInvariants implements Looker {
   }
 
   /** 19. What refers to a thing refers to the one that there is. */
-  #checkDependents(stack: string, goal: KnownGoal, record: ResourceRecord): void {
-    const things = [...this.#simulation.world.things.values()].filter((thing) => thing.stack === stack);
+  #checkDependents({ stack, known }: SettledStack, goal: KnownGoal, record: ResourceRecord): void {
     // What was retained stays beside what stands for its name.
+    const standing = new Set(known.map(({ physical }) => physical));
+    const things = [...this.#simulation.world.things.values()].filter(
+      (thing) => thing.stack === stack && standing.has(thing.id),
+    );
     const thingOf = (name: string) => {
       const named = things.filter((thing) => thing.name === name);
       return named.length === 1 ? named[0] : undefined;

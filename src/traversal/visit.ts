@@ -293,7 +293,9 @@ class VisitRun {
   async #again(failed = false): Promise<Next> {
     // A repair that was cut short may still land until its deadline.
     this.#resource.set(failed ? { intent: "" } : { intent: "", deadline: "" });
-    if (!this.#current) return this.#end({ mode: "outcome", effect: "keep" });
+    // What has turned out not to exist refers to nothing (R1).
+    const freed = this.#resource.state === "declared" ? { requires: [] } : {};
+    if (!this.#current) return this.#end({ mode: "outcome", effect: "keep", ...freed });
     const next = await this.#decide();
     if ("event" in next && this.#resource.would(next.event) === "pass") {
       this.#resource.step(next.event);
@@ -301,7 +303,7 @@ class VisitRun {
     }
     if ("verdict" in next) return next;
     await this.#reach("before-commit");
-    const answer = await this.#commit({ mode: "outcome", effect: "keep" });
+    const answer = await this.#commit({ mode: "outcome", effect: "keep", ...freed });
     await this.#reach("after-commit");
     return answer.tag === "ok" ? next : this.#refused(answer);
   }

@@ -112,9 +112,10 @@ export class VisitedResource {
     return indexEntry(record, this.#machine, requires ?? this.requires(), wished);
   }
 
-  /** The properties that a call is about to carry. */
+  /** The properties that a call is about to carry; how it is kept in line holds from now on, whatever comes of the call. */
   recordAttempt(engine: Engine, facts: UpdateFacts): void {
     this.set({
+      policy: facts.policy,
       tried: writeObject(engine.sealing, facts.properties, facts.hidden),
       triedHidden: facts.hidden.join("\n"),
       triedDefinition: facts.definition,

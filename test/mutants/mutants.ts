@@ -153,6 +153,15 @@ export const mutants: readonly Mutant[] = [
       '    const requires = new Set(operation === "update" && this.#update ? [] : resource.requires());',
   },
   {
+    id: "absent-requires",
+    breaks: ["R1"],
+    subtle: true,
+    what: "What turned out not to exist goes on requiring what it would have referred to.",
+    file: visit,
+    find: 'const freed = this.#resource.state === "declared" ? { requires: [] } : {};',
+    replace: "const freed = {};",
+  },
+  {
     id: "union-kept",
     breaks: ["R3"],
     subtle: false,
