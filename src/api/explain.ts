@@ -85,6 +85,9 @@ export interface Explanation {
   text: string;
 }
 
+/** What is stored where nobody said why. */
+export const pausedWithoutReason = "paused";
+
 const seenStates: ReadonlySet<string> = new Set(["drifted", "missing", "contested", "unreadable"]);
 
 export function explainResource(facts: ResourceFacts): Explanation {
@@ -428,7 +431,7 @@ function incidentWait({ nowMs, incident }: View): Wait {
   return {
     kind: "incident",
     sinceMs: openedAtMs,
-    text: `${lost} ${lost === 1 ? "thing is" : "things are"} missing at once; this incident (${id}) has been held for ${formatAge(nowMs - openedAtMs)}, and nothing is made again until a person approves or dismisses it`,
+    text: `${lost === 1 ? "1 thing is missing" : `${lost} things are missing at once`}; this incident (${id}) has been held for ${formatAge(nowMs - openedAtMs)}, and nothing is made again until a person approves or dismisses it`,
   };
 }
 
@@ -436,7 +439,7 @@ function pauseWait({ view }: StackFacts): Wait | undefined {
   const paused = view.stack.paused ?? "";
   if (paused === "") return undefined;
   const sinceMs = time(view.stack.pausedAt);
-  const note = /^\d*$/.test(paused) ? "" : ` (${paused})`;
+  const note = paused === pausedWithoutReason || /^\d*$/.test(paused) ? "" : ` (${paused})`;
   return {
     kind: "pause",
     sinceMs,

@@ -17,6 +17,7 @@ import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal
 import { type LifecycleEvent, toOutbox } from "../traversal/lifecycle-event.js";
 import { lines, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
+import { pausedWithoutReason } from "./explain.js";
 import { type FoundStack, findStack, newestByName, unknownResource } from "./find-stack.js";
 import type { ParsedRequest, Reply } from "./schemas.js";
 
@@ -62,7 +63,7 @@ export class Observation {
   }
 
   async pause({ name, reason }: ParsedRequest<"pause">): Promise<Reply<"pause">> {
-    const paused = reason === "" ? "paused" : reason;
+    const paused = reason === "" ? pausedWithoutReason : reason;
     const found = await this.#sayPaused(name, paused, { what: "paused", reason });
     return { stack: found.stack, name: found.name, paused };
   }

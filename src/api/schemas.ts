@@ -143,6 +143,10 @@ const stack = z.object({
   traversal: z.int().describe("Number of the newest goal."),
   updatesLeft: z.int().describe("Update nodes of the current traversal that are not done."),
   cleanupsLeft: z.int(),
+  heldMissing: z
+    .int()
+    .optional()
+    .describe("How many things are missing under an incident that waits for an answer. Absent: none."),
   createdAt: z.string().describe("RFC 3339, UTC."),
   updatedAt: z.string(),
 });

@@ -161,7 +161,7 @@ export class Stacks {
   async #listed(name: string, stack: string): Promise<StackView | undefined> {
     try {
       const record = await this.#engine.store.stack(stack);
-      return record === undefined ? undefined : this.#view(stack, record);
+      return record === undefined ? undefined : await this.#view(stack, record);
     } catch (error) {
       const ownFault = error instanceof HomeostatError && ["internal", "newer_version"].includes(error.code);
       if (!ownFault) throw error;
@@ -169,13 +169,13 @@ export class Stacks {
     }
   }
 
-  #view(stack: string, record: ResourceRecord): StackView {
-    return stackView(this.#engine, stack, record);
+  async #view(stack: string, record: ResourceRecord): Promise<StackView> {
+    return stackView(this.#engine, stack, record, await this.#engine.store.heldMissing(stack));
   }
 
   async show(request: ParsedRequest<"show">): Promise<Reply<"show">> {
     const { stack, record } = await findStack(this.#engine, request.name);
-    const view = this.#view(stack, record);
+    const view = await this.#view(stack, record);
     if (!request.resources) return { stack: view, resources: [], outputs: {} };
     const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
     const resources = await this.#resources(stack, record, goal);
@@ -357,8 +357,15 @@ export class Stacks {
   }
 }
 
-export function stackView({ store }: Engine, stack: string, record: ResourceRecord): StackView {
-  return readStored(store.keys.stack(stack), () => viewOf(stack, record));
+/** `heldMissing`: how many things are missing under its open incident. */
+export function stackView(
+  { store }: Engine,
+  stack: string,
+  record: ResourceRecord,
+  heldMissing = 0,
+): StackView {
+  const view = readStored(store.keys.stack(stack), () => viewOf(stack, record));
+  return heldMissing === 0 ? view : { ...view, heldMissing };
 }
 
 function stackId(name: string, request: string, attempt: number): string {

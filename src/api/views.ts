@@ -9,7 +9,6 @@ import { documentsOf, policyOf } from "../observer/look.js";
 import { defaultPolicy, type Policy, resolvePolicy } from "../observer/policy.js";
 import { readStored } from "../store/damage.js";
 import type { IndexEntry, ResourceRecord, View } from "../store/store.js";
-import { CloseNames } from "../template/close-names.js";
 import { resolveProperties } from "../template/template.js";
 import type { ResourceView } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
@@ -18,7 +17,7 @@ import { wantedBy } from "../traversal/prepare.js";
 import { lines, readObject, toldState } from "../traversal/record.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import { explainResource, explainStack, type StackFacts, type Wait } from "./explain.js";
-import { type FoundStack, findStack } from "./find-stack.js";
+import { type FoundStack, findStack, unknownResource } from "./find-stack.js";
 import type { ParsedRequest, Reply } from "./schemas.js";
 import { stackView } from "./stacks.js";
 import { urgencyOf } from "./urgency.js";
@@ -217,7 +216,7 @@ export class Views {
     const { stack, name } = found;
     const view = await this.#engine.store.view(stack, "", []);
     if (view === undefined) throw new HomeostatError("not_found", `there is no stack ${name}`);
-    const shown = stackView(this.#engine, stack, view.stack);
+    const shown = stackView(this.#engine, stack, view.stack, view.incident?.lost);
     const standing = await this.#standing(stack, view.stack, true);
     const facts: StackFacts = {
       view,
@@ -560,9 +559,7 @@ function compare(a: string, b: string): number {
 }
 
 function noResource(stack: string, resource: string, { items }: Standing): HomeostatError {
-  const names = items.map(({ name }) => name);
-  const hint = new CloseNames().hint(resource, names);
-  return new HomeostatError("not_found", `stack ${stack} has no resource ${resource}${hint}`);
+  return unknownResource(stack, resource, [...new Set(items.map(({ name }) => name))]);
 }
 
 function described(resource: VisitedResource): { type: string; name: string; policy: string } {

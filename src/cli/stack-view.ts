@@ -16,6 +16,7 @@ export function stackLines({ stack, resources, outputs }: Shown, colors: Colors,
     ["status", statusColor(colors, status)(status) + leftToDo(stack)],
     ["goal", `${action} ${traversal}`],
     ...(reason === "" ? [] : [["reason", oneLine(reason)] as [string, string]]),
+    ...(heldText(stack) === "" ? [] : [["held", colors.yellow(heldText(stack))] as [string, string]]),
     ["created", `${createdAt}  ${colors.dim(ago(createdAt))}`],
     ["updated", `${updatedAt}  ${colors.dim(ago(updatedAt))}`],
   ];
@@ -23,6 +24,11 @@ export function stackLines({ stack, resources, outputs }: Shown, colors: Colors,
   const header = facts.map(([label, value]) => `${colors.dim(label.padEnd(width))}  ${value}`);
   const body = resources.length === 0 ? [] : ["", ...resourceLines(resources, colors, columns)];
   return [...header, ...body, ...outputLines(outputs, colors)];
+}
+
+/** What waits for a person. */
+function heldText({ heldMissing = 0 }: StackView): string {
+  return heldMissing === 0 ? "" : `incident: ${heldMissing} missing, to be approved or dismissed`;
 }
 
 function leftToDo({ status, updatesLeft, cleanupsLeft }: StackView): string {
@@ -61,7 +67,11 @@ export function stackTable(stacks: readonly StackView[], colors: Colors, columns
     { title: "STATUS", text: ({ status }) => status, color: ({ status }) => statusColor(colors, status) },
     { title: "GOAL", text: ({ action, traversal }) => `${action} ${traversal}` },
     { title: "UPDATED", text: ({ updatedAt }) => ago(updatedAt), color: () => colors.dim },
-    { title: "REASON", text: ({ reason }) => reason, flexible: true },
+    {
+      title: "REASON",
+      text: (stack) => [heldText(stack), stack.reason].filter((text) => text !== "").join("; "),
+      flexible: true,
+    },
   ];
   return table(stacks, shown, columns, colors.dim);
 }

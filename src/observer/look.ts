@@ -470,7 +470,10 @@ class Look {
 
   #incident() {
     const limit = this.#policy.incident.missing;
-    const missing = limit === 1 ? "one thing is" : `${limit} things are`;
+    const reason =
+      limit === 1
+        ? "a thing is missing; it is not made again until somebody approves"
+        : `at least ${limit} things are missing at once; none is made again until somebody approves`;
     const { stack } = this.#at;
     const id = this.#id;
     const event: LifecycleEvent = {
@@ -481,7 +484,7 @@ class Look {
       stackName: this.#resource.field("stackName"),
       traversal: this.#sight.traversal,
       what: "incident",
-      reason: `at least ${missing} missing at once; none is made again until somebody approves`,
+      reason,
     };
     return { id, text: JSON.stringify(event) };
   }

@@ -1172,6 +1172,12 @@ export class Store {
     return traversal === null ? undefined : Number(traversal);
   }
 
+  /** How many things are missing under an open incident; 0 when there is none. */
+  async heldMissing(stack: string): Promise<number> {
+    const open = await this.#redis.hexists(this.keys.incidents(stack), "open");
+    return open === 0 ? 0 : this.#redis.zcard(this.keys.lost(stack));
+  }
+
   /** The incident that a stack has, and what is missing. */
   async incident(
     stack: string,

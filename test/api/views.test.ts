@@ -499,12 +499,16 @@ describe("why, when nothing is under way:", () => {
     await scene.spoil("a", { size: 7 });
     expect(await scene.look("a")).toBe("paused");
     const { waits, reason } = await scene.waits("a", "pause");
+    await expect(scene.why("b")).rejects.toThrow("stack web has no resource b (there are: a)");
+    await expect(scene.drift("b")).rejects.toThrow("stack web has no resource b (there are: a)");
     expect(reason).toBe("differs: size");
     expect(waits[0]?.since).toBeDefined();
     expect(waits[0]?.text).toMatch(
       /^the stack has been paused for .* \(the disk is moved\): nothing is mended/,
     );
     expect(await scene.why()).toMatchObject({ paused: true, notAtGoal: 1, states: { drifted: 1 } });
+    await scene.client.call("pause", { name: "web" });
+    expect((await scene.why()).text).toMatch(/has been paused for [^()]*: nothing is mended/);
   });
 
   it("the policy does not want it mended", async () => {
@@ -521,14 +525,17 @@ describe("why, when nothing is under way:", () => {
     await scene.spoil("a", undefined);
     expect(await scene.look("a")).toBe("incident");
     const { waits } = await scene.waits("a", "incident");
-    expect(waits[0]?.text).toMatch(/^1 thing is missing at once; this incident \(\w+\) has been held for/);
+    expect(waits[0]?.text).toMatch(/^1 thing is missing; this incident \(\w+\) has been held for/);
     const { incident, waits: ofStack } = await scene.why();
     expect(ofStack.map(({ kind }) => kind)).toEqual(["incident"]);
+    expect((await scene.client.call("list", {})).stacks).toMatchObject([{ heldMissing: 1 }]);
+    expect((await scene.client.call("show", { name: "web" })).stack.heldMissing).toBe(1);
     await scene.engine.store.answerIncident(stack, incident, "dismissed", {
       event: { id: "e", text: "{}" },
       revision: (await scene.engine.store.stack(stack))?.revision ?? "",
     });
     await scene.waits("a", "dismissed");
+    expect((await scene.client.call("list", {})).stacks[0]).not.toHaveProperty("heldMissing");
   });
 
   it("the budget is used up", async () => {

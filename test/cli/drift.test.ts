@@ -77,7 +77,7 @@ it("drift, why and watch tell of what is only reported", async () => {
   replies.why.parse(documents((await place.run(["why", "site", "--json"])).stdout)[0]);
   expect(await place.run(["why", "site", "pag"])).toMatchObject({
     status: 5,
-    stderr: 'homeostat: stack site has no resource pag; did you mean "page"?\n',
+    stderr: expect.stringMatching(/has no resource pag \(there are: .*\); did you mean "page"\?\n$/),
   });
   expect(await place.run(["why", "sit"])).toMatchObject({
     status: 5,

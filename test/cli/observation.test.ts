@@ -130,6 +130,9 @@ describe("incidents", () => {
     const { incidents } = replies.incidents.parse(one(listed.stdout));
     expect(incidents).toHaveLength(1);
     expect((await place.run(["incidents"])).stdout).toMatch(/^shop +\S+ +\S+ ago +[12] +/m);
+    const held = /incident: [12] missing, to be approved or dismissed$/m;
+    expect((await place.run(["list"])).stdout).toMatch(held);
+    expect((await place.run(["show", "shop"])).stdout).toMatch(held);
     const approved = await place.run(["approve", "shop", incidents[0]?.id ?? ""]);
     expect(approved).toMatchObject({
       status: 0,
