@@ -64,6 +64,9 @@ export class Jobs {
   }
 }
 
+/** What the runs under way keep for a moment fits, and is not taken for what stays. */
+const youngMb = 192;
+
 class Thread {
   readonly #worker: Worker;
   /** Rejects when the thread ends; nothing can be had from it then. */
@@ -71,7 +74,10 @@ class Thread {
   #onMessage: (message: Explored | "over") => void = () => undefined;
 
   constructor(socketPath: string) {
-    this.#worker = new Worker(new URL("./job.js", import.meta.url), { workerData: socketPath });
+    this.#worker = new Worker(new URL("./job.js", import.meta.url), {
+      workerData: socketPath,
+      resourceLimits: { maxYoungGenerationSizeMb: youngMb },
+    });
     this.#worker.on("message", (message: Explored | "over") => this.#onMessage(message));
     this.#ended = new Promise((_, reject) => {
       const end = (why: string, cause?: unknown) =>

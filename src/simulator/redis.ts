@@ -9,6 +9,8 @@ export async function connectSimulator(socketPath: string): Promise<Redis> {
   const redis = new DirectRedis(socketPath, { protocol: 2, retryStrategy: () => null });
   redis.on("error", () => undefined);
   await once(redis, "ready");
+  // Older servers do not know it; newer ones take the time of each command, also within scripts.
+  await redis.config("SET", "latency-tracking", "no").catch(() => undefined);
   redis.goDirect();
   return redis;
 }

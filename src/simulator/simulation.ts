@@ -340,11 +340,14 @@ export class Simulation {
 
   /** The store, every method of it a seam. */
   #seamOf(life: Life): Store {
+    const seams = new Map<string | symbol, unknown>();
     return new Proxy(this.store, {
       get: (store, key) => {
+        const known = seams.get(key);
+        if (known !== undefined) return known;
         const member = Reflect.get(store, key, store) as unknown;
         if (typeof member !== "function") return member;
-        return async (...args: unknown[]) => {
+        const seam = async (...args: unknown[]) => {
           if (key === "commit") this.progress += 1;
           const finds = key === "observe" || key === "fresh";
           if (finds) await this.reachLook(life, "before-finding", args);
@@ -378,6 +381,8 @@ export class Simulation {
           if (finds) await this.reachLook(life, "after-finding", args);
           return answer;
         };
+        seams.set(key, seam);
+        return seam;
       },
     });
   }
@@ -910,12 +915,7 @@ export class Simulation {
   /** Removes every key of the run. */
   async clear(): Promise<void> {
     const keys = await this.#redis.keys(`${this.store.keys.prefix}*`);
-    const bySlot = new Map<string, string[]>();
-    for (const key of keys) {
-      const tag = key.slice(0, key.indexOf("}"));
-      bySlot.set(tag, [...(bySlot.get(tag) ?? []), key]);
-    }
-    await Promise.all([...bySlot.values()].map((together) => this.#redis.unlink(...together)));
+    await Promise.all(keys.map((key) => this.#redis.unlink(key)));
   }
 }
 

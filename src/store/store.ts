@@ -478,6 +478,9 @@ export class Store {
   }
 
   async sweep(stack: string, traversal: number | "", attempt: string, limit: number): Promise<SweepAnswer> {
+    // Who knows neither yet would only be told what they are.
+    const known = traversal === "" ? await this.#opened(stack) : undefined;
+    if (known !== undefined) return { tag: "moved", ...known };
     const answer = await this.#run(
       "sweep",
       {
@@ -498,10 +501,7 @@ export class Store {
         beginMs: this.#limits.beginMs,
       },
     );
-    if (answer[0] === "moved") {
-      if (!isTraversal(answer[1])) throw damaged(this.keys.stack(stack), answer[1]);
-      return { tag: "moved", traversal: Number(answer[1]), attempt: String(answer[2] ?? "") };
-    }
+    if (answer[0] === "moved") return { tag: "moved", ...this.#readOpened(stack, answer[1], answer[2]) };
     if (answer[0] === "missing") return { tag: "missing" };
     if (answer[0] === "purged") return { tag: "purged", name: String(answer[1]) };
     const [, begin, timeout, settle, outbox, garbage, nextMs, rings, operations] = answer;
@@ -520,6 +520,18 @@ export class Store {
         ),
       ],
     };
+  }
+
+  /** Undefined when there is no such stack. */
+  async #opened(stack: string): Promise<{ traversal: number; attempt: string } | undefined> {
+    const key = this.keys.stack(stack);
+    const [traversal, open] = await typed(key, this.#redis.hmget(key, "traversal", "open"));
+    return traversal === null ? undefined : this.#readOpened(stack, traversal, open);
+  }
+
+  #readOpened(stack: string, traversal: unknown, open: unknown): { traversal: number; attempt: string } {
+    if (!isTraversal(traversal)) throw damaged(this.keys.stack(stack), traversal);
+    return { traversal: Number(traversal), attempt: String(open ?? "") };
   }
 
   async facts(stack: string, traversal: number, attempt: string): Promise<Facts> {

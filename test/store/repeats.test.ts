@@ -325,15 +325,6 @@ const cases: Case[] = [
   ],
   ["view sight", intended, (stack) => stack.store.view(stack.id, "ra", ["u:A"])],
   ["view of what is not there", async () => {}, (stack) => stack.store.view(stack.id, "ra", ["u:A"])],
-  [
-    "view sight of a traversal that is over",
-    async (stack) => {
-      await intended(stack);
-      const script = vi.spyOn(stack.redis, "hmget");
-      script.mockResolvedValueOnce(["7", "gone"]).mockResolvedValueOnce(["7", "gone"]);
-    },
-    (stack) => stack.store.view(stack.id, "ra", ["u:A"]),
-  ],
   ["want", intended, (stack) => stack.store.wantLook(stack.id, "ra")],
   ["want of what is not there", async () => {}, (stack) => stack.store.wantLook(stack.id, "ra")],
   ["attend what is not there", async () => {}, (stack) => stack.store.attend(stack.id, "paused", "x")],
@@ -615,6 +606,7 @@ describe("results that take some doing", () => {
     expect((await stack.store.facts(stack.id, 1, "")).tag).toBe("missing");
     await opened(stack);
     expect((await sweep("", "")).tag).toBe("moved");
+    expect((await sweep(1, "a0")).tag).toBe("moved");
     expect((await sweep(1, "a1")).tag).toBe("ok");
     expect((await stack.store.facts(stack.id, 1, "a1")).tag).toBe("ok");
     await stack.redis.flushall();
