@@ -285,7 +285,7 @@ export const resourceMachine = setup({
     }),
     recordQuestion: assign({
       reason:
-        "the outcome of an interrupted create is unknown, and its provider can neither find it nor repeat it",
+        "the outcome of an interrupted create is unknown, and its provider can neither find it nor repeat it: a person must say it (homeostat resolve)",
     }),
     recordRejection: assign(({ event }: { event: ResourceEvent }) =>
       event.type === "rejected" ? { reason: event.reason } : {},

@@ -27,6 +27,8 @@ const descriptions: Record<Verb, string> = {
   incidents: "Lists the incidents that wait for an answer: many things of a stack that went missing at once.",
   approve: "Answers an incident: what is missing is made again.",
   dismiss: "Answers an incident: what is missing is left so, until it is there again or a goal makes it.",
+  resolve:
+    "Says what became of a create of which only a person can tell: what it made, or that it made nothing.",
   policy: "Shows what holds for the observation of a stack; with a document, changes it without a traversal.",
   watched: "Lists what there is to watch, for observers elsewhere. A page reads the indexes of all stacks.",
   drift: "Shows property by property what is desired, what was applied last and what was observed.",

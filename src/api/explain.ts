@@ -198,7 +198,7 @@ function busyWaits({ resource, view }: ResourceFacts): Wait[] | undefined {
       {
         kind: "handover",
         untilMs: operationAtMs,
-        text: `a worker that had lost its lease handed over what it made; a visit takes it up${at(nowMs, operationAtMs)}`,
+        text: `a worker that had lost its lease handed over what it made, or a person said what became of its call; a visit takes it up${at(nowMs, operationAtMs)}`,
       },
     ];
   if (field("waiting") === "1" && deadlineMs !== undefined && deadlineMs > nowMs)
@@ -326,7 +326,7 @@ function restWaits(facts: ResourceFacts): Wait[] {
     waits.push({
       kind: "answer",
       sinceMs: time(resource.field("since")),
-      text: "only a person can tell what became of its last call; look at what is there",
+      text: `only a person can tell what became of its last call: look whether it made a thing, and say so with "homeostat resolve ${stack.name} ${facts.name}" and --made ID or --not-made`,
     });
   if (needs !== undefined && blockers.length > 0)
     waits.push({

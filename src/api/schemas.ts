@@ -98,6 +98,16 @@ export const requests = {
   incidents: z.object({ name: either.optional().describe("Stack name or id. Absent: all stacks.") }),
   approve: z.object({ name: either, incident }),
   dismiss: z.object({ name: either, incident }),
+  resolve: z.object({
+    name: either,
+    resource: z.string().min(1).describe("Name of the resource, which is uncertain."),
+    made: z
+      .string()
+      .min(1)
+      .max(4_096)
+      .nullable()
+      .describe("Physical id of the thing that its last call made; null: it made none, and never will."),
+  }),
   policy: z.object({
     name: either,
     document: z
@@ -346,6 +356,12 @@ export const replies = {
   incidents: z.object({ incidents: z.array(openIncident) }),
   approve: answeredIncident,
   dismiss: answeredIncident,
+  resolve: z.object({
+    ...stackRef,
+    resource: z.string(),
+    id: z.string().describe("Id of the incarnation."),
+    made: z.string().nullable(),
+  }),
   policy: z.object({
     ...stackRef,
     template: z.json().describe("What the template says of the stack; without the parts of its resources."),

@@ -69,6 +69,7 @@ export class ApiService {
       incidents: (request) => observation.incidents(request),
       approve: (request) => observation.answer(request, "approved"),
       dismiss: (request) => observation.answer(request, "dismissed"),
+      resolve: (request) => stacks.resolve(request),
       policy: (request) => observation.policy(request),
       watched: (request) => observation.watched(request),
       drift: (request) => views.drift(request),

@@ -26,6 +26,7 @@ import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { findStack, newestByName, unknownResource } from "./find-stack.js";
+import { resolveCall } from "./resolve.js";
 import { answerOrphans } from "./orphans.js";
 import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js";
 
@@ -180,6 +181,10 @@ export class Stacks {
     const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
     const resources = await this.#resources(stack, record, goal);
     return { stack: view, resources, outputs: await this.#outputs(stack, record, goal, resources) };
+  }
+
+  resolve(request: ParsedRequest<"resolve">): Promise<Reply<"resolve">> {
+    return resolveCall(this.#engine, request);
   }
 
   orphans(request: ParsedRequest<"orphans">): Promise<Reply<"orphans">> {

@@ -36,7 +36,7 @@ export function program(): Command {
   addGlobalOptions(homeostat);
   for (const add of [addUp, addDelete, addRollback, addCancel, addList, addShow, addEvents]) add(homeostat);
   for (const add of [addObserve, addReplace, addPause, addResume, addIncidents]) add(homeostat);
-  for (const add of [addApprove, addDismiss, addPolicy, addWatched]) add(homeostat);
+  for (const add of [addApprove, addDismiss, addResolve, addPolicy, addWatched]) add(homeostat);
   addOrphans(homeostat);
   for (const add of [addDrift, addWhy, addWatch]) add(homeostat);
   for (const add of [addSimulate, addDev, addDaemon]) add(homeostat);
@@ -299,6 +299,27 @@ function addDismiss(homeostat: Command): void {
     .summary("answer an incident: leave missing what is")
     .description("Answers the open incident of a stack: what is missing is left so until a goal makes it.");
   addAnswer(dismiss, "dismiss");
+}
+
+function addResolve(homeostat: Command): void {
+  const resolve = homeostat
+    .command("resolve")
+    .summary("say what became of an uncertain create")
+    .description(
+      "Says what became of a create that was interrupted, where the provider can neither find the thing nor repeat the call. The goal goes on from there: when it is tried again, or with the next up or delete.",
+    );
+  attention(resolve, '{"stack","name","resource","id","made"}')
+    .argument("<resource>", "name of the resource")
+    .option("--made <id>", "physical id of the thing that was made")
+    .option("--not-made", "nothing was made, and nothing will be")
+    .action(async (name: string, resource: string, options, command: Command) => {
+      const { made, notMade } = options as { made?: string; notMade?: true };
+      if ((made === undefined) === (notMade === undefined)) {
+        command.error("error: give --made ID or --not-made");
+      }
+      const { resolve } = await import("./commands/attention.js");
+      await run(command, (context) => resolve(context, name, resource, made ?? null));
+    });
 }
 
 function addAnswer(command: Command, verb: "approve" | "dismiss"): void {

@@ -65,6 +65,7 @@ const descriptions: Readonly<Record<string, Describe>> = {
   },
   renew: ([visit], answer) =>
     `renews its lease of ${(visit as Visit).resource}: ${answer === true ? "ok" : "lost"}`,
+  resolve: ([, resource], answer) => `is told what became of ${resource}: ${answer}`,
   handOver: ([, resource], answer) => `hands over what it made for ${resource}: ${answer}`,
   sweep: ([stack], answer) => {
     const swept = answer as SweepAnswer;

@@ -477,6 +477,24 @@ export class Store {
     return tag as "known" | "handed" | "stray";
   }
 
+  /** Notes what a person says became of a call. False when the record is not as it was read, or somebody is at it. */
+  async resolve(
+    stack: string,
+    resource: string,
+    said: { revision: string; physical: string; answer: string },
+  ): Promise<boolean> {
+    const [tag] = await this.#run(
+      "resolve",
+      {
+        stack: this.keys.stack(stack),
+        resource: this.keys.resource(stack, resource),
+        operations: this.keys.operations(stack),
+      },
+      { now: this.#clock(), resource, ...said },
+    );
+    return tag === "ok";
+  }
+
   async sweep(stack: string, traversal: number | "", attempt: string, limit: number): Promise<SweepAnswer> {
     // Who knows neither yet would only be told what they are.
     const known = traversal === "" ? await this.#opened(stack) : undefined;

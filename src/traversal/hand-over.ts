@@ -6,6 +6,9 @@ import type { Engine } from "./engine.js";
 import { indexEntry } from "./record.js";
 import type { VisitedResource } from "./visited-resource.js";
 
+/** Handed over by a person instead of a thing: the call made none. */
+export const nothingMade = "nothing";
+
 export function handOver(
   engine: Engine,
   visit: Visit,

@@ -20,7 +20,7 @@ import {
   type Visit,
 } from "../store/store.js";
 import type { Engine, Milestone } from "./engine.js";
-import { giveAway, handOver } from "./hand-over.js";
+import { giveAway, handOver, nothingMade } from "./hand-over.js";
 import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";
 import { type NodeGoal, readNodeGoal } from "./node-goal.js";
 import { type Outcome, ProviderCall } from "./provider-call.js";
@@ -203,6 +203,10 @@ class VisitRun {
     const event = { type: "handedOver", late } as const;
     const isToGo = resource.state === "deleting" || resource.state === "deleted";
     this.#handed = text;
+    if (text === nothingMade) {
+      if (late) resource.set({ handed: "" });
+      return { event: { type: "absent", call: resource.context.call, late } };
+    }
     if (!isToGo && resource.would(event) === "wait") return { event };
     resource.set({ handed: "" });
     await this.#recordThing(this.#readThing(text));
@@ -598,8 +602,8 @@ class VisitRun {
     const answer = await this.#tryCommit(commit);
     if (answer.tag !== "handed" || !this.#resource.isChanged("physical")) return answer;
     // This visit made a thing itself: what was handed over besides is one too many.
-    const thing = this.#readThing(answer.thing);
-    if (thing.physicalId !== this.#resource.field("physical")) {
+    const thing = answer.thing === nothingMade ? undefined : this.#readThing(answer.thing);
+    if (thing !== undefined && thing.physicalId !== this.#resource.field("physical")) {
       await giveAway(this.#engine, this.#visit, this.#holder, this.#resource, thing);
     }
     this.#handed = answer.thing;

@@ -491,6 +491,80 @@ describe("why, when nothing is under way:", () => {
     const { text, state } = await scene.waits("a", "answer");
     expect(state).toBe("uncertain");
     expect(text).toMatch(/Only a person can tell what became of its last call/);
+    expect(text).toMatch(/homeostat resolve web a" and --made ID or --not-made/);
+  });
+
+  describe("a person says what became of a call:", () => {
+    const resolve = (made: string | null, resource = "a") =>
+      scene.client.call("resolve", { name: "web", resource, made });
+    const stateOf = async () => (await scene.client.call("show", { name: "web" })).resources[0]?.state;
+    const goal = { a: { type: "Test::Blind", properties: { size: 3 } }, b: seen({}, "a") };
+
+    async function asked(): Promise<void> {
+      scene = await Scene.open();
+      const host = await scene.host();
+      scene.hold("create", "a");
+      await scene.goal(goal);
+      await scene.waits("a", "call");
+      host.kill();
+      await scene.host();
+      await until(scene.client, "web", "FAILED");
+      scene.site.world.pause = async () => {};
+    }
+
+    it("it made this", async () => {
+      await asked();
+      await expect(resolve("a-7")).rejects.toMatchObject({
+        code: "invalid",
+        message: expect.stringMatching(/no a-7 of type/),
+      });
+      await expect(resolve("a-7", "c")).rejects.toMatchObject({
+        code: "not_found",
+        message: expect.stringMatching(/there are: a/),
+      });
+      scene.site.world.things.set("a-7", { token: "?", stack: "?", size: 3, text: "" });
+      expect(await resolve("a-7")).toMatchObject({ resource: "a", made: "a-7" });
+      await expect.poll(stateOf, { timeout: 20_000 }).toBe("ready");
+      await expect(resolve("a-7")).rejects.toMatchObject({ code: "conflict" });
+      await scene.goal(goal, "update");
+      const { resources } = await until(scene.client, "web", "COMPLETE");
+      expect(resources[0]).toMatchObject({ physicalId: "a-7", attributes: { id: "a-7" } });
+      await scene.client.call("delete", { name: "web" });
+      await expect.poll(() => scene.site.world.things.size, { timeout: 20_000 }).toBe(0);
+    });
+
+    it("it made nothing: another is made", async () => {
+      await asked();
+      expect(await resolve(null)).toMatchObject({ resource: "a", made: null });
+      await expect.poll(stateOf, { timeout: 20_000 }).toBe("declared");
+      await scene.goal(goal, "update");
+      await until(scene.client, "web", "COMPLETE");
+      expect(scene.site.world.things.size).toBe(2);
+    });
+
+    it("it made nothing: its stack can be deleted", async () => {
+      await asked();
+      await scene.client.call("delete", { name: "web" });
+      await until(scene.client, "web", "FAILED");
+      await resolve(null);
+      await expect.poll(stateOf, { timeout: 20_000 }).toBe("declared");
+      await scene.client.call("delete", { name: "web" });
+      await expect.poll(async () => (await scene.client.call("list", {})).total, { timeout: 20_000 }).toBe(0);
+    });
+
+    it("not what another resource has", async () => {
+      await asked();
+      const other = {
+        name: "other",
+        template: { text: JSON.stringify({ resources: { x: { type: "Test::Blind" } } }) },
+      };
+      await scene.client.call("create", other);
+      const { resources } = await until(scene.client, "other", "COMPLETE");
+      await expect(resolve(resources[0]?.physicalId ?? "")).rejects.toMatchObject({
+        code: "conflict",
+        message: expect.stringMatching(/is the thing of x already/),
+      });
+    });
   });
 
   it("it is paused", async () => {

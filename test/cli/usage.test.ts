@@ -131,6 +131,7 @@ resources:
       "incidents",
       "approve",
       "dismiss",
+      "resolve",
       "policy",
       "watched",
       "dev",

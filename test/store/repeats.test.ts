@@ -271,6 +271,15 @@ const cases: Case[] = [
     ],
   ),
   [
+    "resolve",
+    async (stack) => {
+      await intended(stack);
+      await commit({ ...outcome, effect: "fail", reason: "?", fields: { intent: "" } })(stack);
+    },
+    (stack) => resolve(stack),
+  ],
+  ["resolve of what is busy", intended, (stack) => resolve(stack)],
+  [
     "settle",
     opened,
     async (stack) => {
@@ -401,6 +410,11 @@ const cases: Case[] = [
     ],
   ),
 ];
+
+async function resolve(stack: TestStack): Promise<boolean> {
+  const revision = (await stack.redis.hget(stack.key("r:ra"), "revision")) ?? "";
+  return stack.store.resolve(stack.id, "ra", { revision, physical: "", answer: "nothing" });
+}
 
 /** Who asks again is told so: the same number under another tag. */
 describe("a request is one goal", () => {

@@ -1,4 +1,4 @@
-/** What people say of a stack's observation: pause, resume, incidents, approve, dismiss. */
+/** What people say of a stack's observation: pause, resume, incidents, approve, dismiss; and of a call, resolve. */
 import type { Reply, Request, Verb } from "../../api/schemas.js";
 import type { Context } from "../context.js";
 import { exitStatus } from "../exit-status.js";
@@ -19,6 +19,19 @@ export function resume(context: Context, name: string): Promise<number> {
   return say(context, "resume", { name }, ({ name }) => `${name} is observed again`);
 }
 
+export function resolve(
+  context: Context,
+  name: string,
+  resource: string,
+  made: string | null,
+): Promise<number> {
+  return say(context, "resolve", { name, resource, made }, (told) =>
+    told.made === null
+      ? `${resource} was not made; its goal may make it anew`
+      : `${told.made} is the thing of ${resource}`,
+  );
+}
+
 export function answer(
   context: Context,
   verb: "approve" | "dismiss",
@@ -36,7 +49,7 @@ export function answer(
 }
 
 /** Looks follow from it: without a daemon, whoever runs the engine next takes them up. */
-async function say<V extends "pause" | "resume" | "approve" | "dismiss">(
+async function say<V extends "pause" | "resume" | "approve" | "dismiss" | "resolve">(
   context: Context,
   verb: V,
   request: Request<V> & { name: string },
