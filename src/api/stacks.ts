@@ -26,8 +26,8 @@ import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
 import { findStack, newestByName, unknownResource } from "./find-stack.js";
-import { resolveCall } from "./resolve.js";
 import { answerOrphans } from "./orphans.js";
+import { resolveCall } from "./resolve.js";
 import type { ParsedRequest, Reply, ResourceView, StackView } from "./schemas.js";
 
 /** How long a name whose stack does not exist yet is left to whoever claimed it. */
