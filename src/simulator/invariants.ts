@@ -34,7 +34,6 @@ interface OpenCall {
 }
 
 export class Invariants implements Watcher {
-  readonly violations: string[] = [];
   readonly known: KnownWorld;
   readonly #simulation: Simulation;
   readonly #goals: Goals;
@@ -441,9 +440,7 @@ export class Invariants implements Watcher {
   }
 
   #violate(invariant: number, message: string): void {
-    const text = `invariant ${invariant}: ${message}`;
-    this.#simulation.log(`>>> ${text}`);
-    if (this.violations.length < 20) this.violations.push(text);
+    this.#simulation.violated(`invariant ${invariant}: ${message}`);
   }
 }
 

@@ -47,7 +47,6 @@ const allowanceMs = 240_000;
 const existence = "(existence)";
 
 export class ObservedInvariants implements Looker {
-  readonly violations: string[] = [];
   readonly #simulation: Simulation;
   readonly #known: KnownWorld;
   readonly #goals: Goals;
@@ -403,9 +402,7 @@ export class ObservedInvariants implements Looker {
   }
 
   #violate(invariant: number, message: string): void {
-    const text = `invariant ${invariant}: ${message}`;
-    this.#simulation.log(`>>> ${text}`);
-    if (this.violations.length < 20) this.violations.push(text);
+    this.#simulation.violated(`invariant ${invariant}: ${message}`);
   }
 }
 

@@ -15,7 +15,7 @@ import { Invariants } from "./invariants.js";
 import { ObservedInvariants } from "./observed-invariants.js";
 import { readSettled } from "./reality.js";
 import type { Expectation, GoalStep, Scenario, Step, StepOf } from "./scenario.js";
-import { type Armed, type Op, Simulation, type SimulationOptions } from "./simulation.js";
+import { type Armed, type Op, Simulation, type SimulationOptions, Violation } from "./simulation.js";
 
 export interface RunResult {
   ok: boolean;
@@ -103,7 +103,7 @@ export class ScenarioRun {
           await this.#step(step);
           before = step.kind;
         } else before = undefined;
-        this.#checkInvariants();
+        this.simulation.check();
       }
       at = "the end";
       const unreached = this.simulation.armed.find((armed) => !armed.optional && !armed.reached);
@@ -121,7 +121,10 @@ export class ScenarioRun {
           unusable: { line: Number(/line (\d+)/.exec(at)?.[1] ?? 1), message: error.message },
         };
       }
-      const message = error instanceof StepFailed ? error.message : `${messageOf(error)}\n${stackOf(error)}`;
+      const message =
+        error instanceof StepFailed || error instanceof Violation
+          ? error.message
+          : `${messageOf(error)}\n${stackOf(error)}`;
       return { ok: false, visits, failure: { step: at, message, trace } };
     }
   }
@@ -130,16 +133,11 @@ export class ScenarioRun {
     const { visits, trace } = this.simulation;
     try {
       await this.#settle();
-      this.#checkInvariants();
+      this.simulation.check();
       return { ok: true, visits };
     } catch (error) {
       return { ok: false, visits, failure: { step: "the end", message: messageOf(error), trace } };
     }
-  }
-
-  #checkInvariants(): void {
-    const [violation] = [...this.#invariants.violations, ...this.#observed.violations];
-    if (violation !== undefined) throw new StepFailed(violation);
   }
 
   async #step(step: Step): Promise<void> {

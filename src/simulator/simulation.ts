@@ -178,6 +178,9 @@ export interface SimulationOptions {
   limits?: Partial<Limits>;
 }
 
+/** An invariant does not hold. */
+export class Violation extends Error {}
+
 export class Simulation {
   now = startMs;
   readonly world = new World();
@@ -273,7 +276,13 @@ export class Simulation {
     for (const looker of this.#lookers) looker.drifted(thing);
   }
 
-  /** @throws Error when engine code threw where it must not. */
+  /** The run ends: what comes after a violation only hides it. */
+  violated(text: string): void {
+    this.log(`>>> ${text}`);
+    this.#problem ??= new Violation(text);
+  }
+
+  /** @throws Violation of an invariant; Error when engine code threw where it must not. */
   check(): void {
     if (this.#problem !== undefined) throw this.#problem;
   }
