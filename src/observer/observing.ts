@@ -47,6 +47,7 @@ export class Observing {
   #unknown = 0;
   readonly #passing = new Set<Promise<unknown>>();
   #passes = 0;
+  #stopping = false;
 
   constructor({ engine, nodes, pools, orphans, ...nats }: ObservingOptions) {
     const { store, clock, random, log } = engine;
@@ -97,6 +98,8 @@ export class Observing {
   /** Resolves when what is under way has ended. */
   async stop(): Promise<void> {
     this.#queue.stop();
+    this.#stopping = true;
+    this.#hinted.stop();
     await Promise.all(this.#leaderships.map((leadership) => leadership.stop()));
     await Promise.all([...this.#passing, ...this.#messages]);
     this.#queue.close();
@@ -111,12 +114,14 @@ export class Observing {
     for (const message of batch) {
       const taken = this.#read(message)
         .then(() => message.acknowledge())
-        .catch((error: unknown) =>
+        .catch((error: unknown) => {
+          // What was not begun comes again, to another observer.
+          if (this.#stopping) return;
           this.#engine.log.warn(
             { error: messageOf(error) },
             "could not look at what an event told; it comes again",
-          ),
-        );
+          );
+        });
       this.#messages.add(taken);
       void taken.finally(() => {
         this.#messages.delete(taken);
@@ -166,8 +171,8 @@ export class Observing {
     const [things, stacks] = [new Set<Promise<void>>(), new Set<Promise<void>>()];
     while (!signal.aborted) {
       const pauses = await Promise.all([
-        this.#pass(pool, shard, things),
-        this.#pass(stackPool, shard, stacks),
+        this.#pass(pool, shard, things, signal),
+        this.#pass(stackPool, shard, stacks, signal),
       ]);
       const pauseMs = Math.max(shortestPauseMs, Math.min(longestPauseMs, ...pauses));
       await this.#engine.clock.sleep(pauseMs, signal);
@@ -175,10 +180,10 @@ export class Observing {
     await Promise.all([...things, ...stacks]);
   }
 
-  async #pass(pool: string, shard: number, under: Set<Promise<void>>): Promise<number> {
+  async #pass(pool: string, shard: number, under: Set<Promise<void>>, signal: AbortSignal): Promise<number> {
     this.#passes += 1;
     try {
-      return (await observeShard(this.#engine, pool, shard, under)) ?? longestPauseMs;
+      return (await observeShard(this.#engine, pool, shard, under, signal)) ?? longestPauseMs;
     } catch (error) {
       this.#engine.log.warn({ shard, error: messageOf(error) }, "could not look after a shard");
       return longestPauseMs;
