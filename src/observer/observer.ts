@@ -16,13 +16,15 @@ const longestPassMs = 1_000;
  * One pass over one shard; answers in how many ms something falls due, undefined when there is nothing.
  *
  * `under`: what is under way of earlier passes over this shard, and then of this one too. With it a pass is over after
- * `longestPassMs`, and what takes longer goes on by itself: it must not hold up the looks at others.
+ * `longestPassMs`, and what takes longer goes on by itself: it must not hold up the looks at others. When `signal` aborts,
+ * what has begun is finished, and the rest is given back.
  */
 export async function observeShard(
   engine: Engine,
   pool: string,
   shard: number,
   under?: Set<Promise<void>>,
+  signal?: AbortSignal,
 ): Promise<number | undefined> {
   const { store, clock, limits, log } = engine;
   const room = limits.looksAtOnce - (under?.size ?? 0);
@@ -37,7 +39,7 @@ export async function observeShard(
   const left = popped.entries.entries();
   const lane = async () => {
     for (const [i, [entry, score]] of left) {
-      const nextMs = await attend(engine, watched[i] as Watched, popped.nowMs, flowing);
+      const nextMs = signal?.aborted ? 0 : await attend(engine, watched[i] as Watched, popped.nowMs, flowing);
       // What could not be looked at is held for a while; then it is due again.
       if (nextMs !== "held") await store.returnWatched(pool, shard, [[entry, score, nextMs]]);
     }
@@ -108,6 +110,7 @@ export class HintedLooks {
   readonly #looks = new Map<string, Coalesced>();
   readonly #waiting: (() => void)[] = [];
   #active = 0;
+  #over = false;
   /** Hints of things that no stack has. */
   unknown = 0;
   /** Hints that needed no look of their own. */
@@ -130,6 +133,12 @@ export class HintedLooks {
     return known.next;
   }
 
+  /** Looks that have begun end as ever; all others are refused. */
+  stop(): void {
+    this.#over = true;
+    for (const go of this.#waiting.splice(0)) go();
+  }
+
   #run(key: string, hint: Hint): Promise<boolean> {
     const coalesced: Coalesced = { running: this.#inTurn(hint), next: undefined };
     this.#looks.set(key, coalesced);
@@ -139,9 +148,9 @@ export class HintedLooks {
   }
 
   async #inTurn(hint: Hint): Promise<boolean> {
-    if (this.#active >= this.#engine.limits.looksAtOnce)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#active += 1;
+    if (this.#active < this.#engine.limits.looksAtOnce) this.#active += 1;
+    else if (!this.#over) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#over) throw new Error("it is to stop");
     try {
       return await this.#lookAt(hint);
     } finally {

@@ -52,6 +52,7 @@ export class Observing {
   /** Of the shards that are led: what ends their pauses, by each place that is looked after in a pass. */
   readonly #pauses = new Map<string, Set<() => void>>();
   #longestPauseMs = earshotMs;
+  #stopping = false;
 
   constructor({ engine, nodes, bell, pools, orphans, ...nats }: ObservingOptions) {
     const { store, clock, random, log } = engine;
@@ -107,6 +108,8 @@ export class Observing {
   /** Resolves when what is under way has ended. */
   async stop(): Promise<void> {
     this.#queue.stop();
+    this.#stopping = true;
+    this.#hinted.stop();
     await Promise.all(this.#leaderships.map((leadership) => leadership.stop()));
     await Promise.all([...this.#passing, ...this.#messages]);
     this.#queue.close();
@@ -121,12 +124,14 @@ export class Observing {
     for (const message of batch) {
       const taken = this.#read(message)
         .then(() => message.acknowledge())
-        .catch((error: unknown) =>
+        .catch((error: unknown) => {
+          // What was not begun comes again, to another observer.
+          if (this.#stopping) return;
           this.#engine.log.warn(
             { error: messageOf(error) },
             "could not look at what an event told; it comes again",
-          ),
-        );
+          );
+        });
       this.#messages.add(taken);
       void taken.finally(() => {
         this.#messages.delete(taken);
@@ -183,8 +188,8 @@ export class Observing {
     for (const place of places) this.#pauses.set(place, (this.#pauses.get(place) ?? new Set()).add(wake));
     while (!signal.aborted) {
       const pauses = await Promise.all([
-        this.#pass(pool, shard, things),
-        this.#pass(stackPool, shard, stacks),
+        this.#pass(pool, shard, things, signal),
+        this.#pass(stackPool, shard, stacks, signal),
       ]);
       const pauseMs = Math.min(this.#longestPauseMs, ...pauses);
       await clock.sleep(shortestPauseMs, signal);
@@ -199,10 +204,10 @@ export class Observing {
     for (const wake of this.#pauses.get(place) ?? []) wake();
   }
 
-  async #pass(pool: string, shard: number, under: Set<Promise<void>>): Promise<number> {
+  async #pass(pool: string, shard: number, under: Set<Promise<void>>, signal: AbortSignal): Promise<number> {
     this.#passes += 1;
     try {
-      return (await observeShard(this.#engine, pool, shard, under)) ?? earshotMs;
+      return (await observeShard(this.#engine, pool, shard, under, signal)) ?? earshotMs;
     } catch (error) {
       this.#engine.log.warn({ shard, error: messageOf(error) }, "could not look after a shard");
       return longestDeafPauseMs;

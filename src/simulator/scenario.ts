@@ -29,7 +29,13 @@ export const visitPoints = [
   "after-publish",
   "before-ack",
 ] as const satisfies readonly Milestone[];
-const beginPoints = ["after-fence", "after-graph", "after-open"] as const satisfies readonly Milestone[];
+const beginPoints = [
+  "before-fence",
+  "after-fence",
+  "after-graph",
+  "before-open",
+  "after-open",
+] as const satisfies readonly Milestone[];
 
 /** Points of a look; a repair in place has those of a visit. */
 export const lookPoints = [

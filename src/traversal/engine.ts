@@ -38,8 +38,10 @@ export type Milestone =
   | "before-publish"
   | "after-publish"
   | "before-ack"
+  | "before-fence"
   | "after-fence"
   | "after-graph"
+  | "before-open"
   | "after-open";
 
 export interface MilestoneContext {

@@ -87,6 +87,7 @@ export async function setGoal(engine: Engine, request: GoalRequest): Promise<Goa
       action,
       ...(step.context.reason === "" ? {} : { reason: step.context.reason }),
     };
+    await engine.trace.reach("before-fence", { stack });
     const answer = await store.begin({
       stack,
       request: request.request,

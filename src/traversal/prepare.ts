@@ -33,6 +33,7 @@ export async function prepareTraversal(engine: Engine, stack: string, traversal:
   const ready = await writePlan(engine, stack, traversal, attempt, plan.nodes);
   if (ready === undefined) return;
   const { resources: _, ...stackPolicy } = templatePolicy(goal.parameters);
+  await engine.trace.reach("before-open", { stack });
   const opened = await store.open(
     stack,
     traversal,

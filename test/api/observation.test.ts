@@ -8,9 +8,9 @@ import { connect } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Client } from "../../src/api/client.js";
 import type { Reply } from "../../src/api/schemas.js";
-import { ProviderError } from "../../src/providers/provider.js";
+import { ProviderError, type ResourceType, ResourceTypes } from "../../src/providers/provider.js";
 import type { LifecycleEvent } from "../../src/traversal/lifecycle-event.js";
-import { Site, thing, until } from "../worker/world.js";
+import { RecordingLog, Site, thing, until } from "../worker/world.js";
 
 let site: Site;
 let client: Client;
@@ -501,6 +501,35 @@ describe("policy", () => {
     ).rejects.toMatchObject({ message: expect.stringMatching(/did you mean "page"/) });
     expect((await client.call("policy", { name: "web" })).runtime).toBeNull();
   });
+});
+
+it("an observer that is to stop ends the looks that it has begun, and begins no other", async () => {
+  const names = Array.from({ length: 96 }, (_, i) => `t${i}`);
+  await created(Object.fromEntries(names.map((name) => [name, thing()])));
+  for (const host of site.hosts) host.kill();
+  let [begun, ended] = [0, 0];
+  const { type } = site.world;
+  const slow: ResourceType = {
+    ...type,
+    read: async (...call) => {
+      begun += 1;
+      await sleep(500);
+      ended += 1;
+      return type.read(...call);
+    },
+  };
+  const limits = { looksAtOnce: 1, lookAgainMs: 100 };
+  const log = new RecordingLog();
+  const host = await site.host({ types: new ResourceTypes().add(slow), limits, log });
+  await client.call("observe", { name: "web" });
+  await eventually("looks have begun", async () => (begun > 16 ? true : undefined));
+  const before = begun;
+  await host.drain();
+  expect(ended).toBe(begun);
+  // One look of each shard may just have begun.
+  expect(begun - before).toBeLessThanOrEqual(16);
+  expect(begun).toBeLessThan(names.length);
+  expect(log.has("could not look")).toBe(false);
 });
 
 describe("watched", () => {

@@ -176,10 +176,10 @@ function* stops(): Generator<Stop> {
   const drifted = ["drift: {resource: A, set: {a: 9}}", "notify: {resource: A}"];
   const lost = ["drift: {resource: A, missing: true}", "notify: {resource: A}"];
   const end = ["advance: 7m", "settle: true"];
+  const mended = `expect: {reality: ${definitions(0)}}`;
   for (const happens of [drifted, lost]) {
     const seen = [...begin, "advance: 10s", ...happens];
     // An observer, for good: all is mended.
-    const mended = `expect: {reality: ${definitions(0)}}`;
     yield { role: "observer", from: 5, text: [...seen, "settle: true", ...end, mended] };
     // An observer, while somebody sets a goal, and until that is reached.
     for (const goal of [goals[0] ?? "", goals[3] ?? ""]) {
@@ -188,6 +188,22 @@ function* stops(): Generator<Stop> {
       yield { role: "observer", from: 5, until: 8, text };
     }
   }
+  // An observer, while it tries a goal again that has failed.
+  const failing = ["fail: {resource: A, op: create}", begin[0] ?? "", "settle: true", "advance: 40s"];
+  yield { role: "observer", from: 3, text: [...failing, "settle: true", ...end, mended] };
+  // An observer, while what was asked for waits for the end of a traversal, and when that is over.
+  const waiting = [
+    "hold: {resource: A, op: update}",
+    `update: {stack: foo, template: ${definitions(1)}}`,
+    "visits: 1",
+    "observe: {stack: foo}",
+    "advance: 8s",
+    "release: {resource: A}",
+    "settle: true",
+  ];
+  const reached = [...end, `expect: {reality: ${definitions(1)}}`];
+  yield { role: "observer", from: 6, text: [...begin, ...waiting, ...reached] };
+  yield { role: "observer", from: 8, text: [...begin, ...waiting, ...reached] };
   // A creator, for good: its stack comes to be, or its name is free again.
   yield { role: "caller", from: 0, text: begin };
   // A creator, until its id has been barred.
@@ -300,7 +316,7 @@ class StoppingDriver extends ScriptedDriver {
 
   async #during<T>(act: () => Promise<T>): Promise<T> {
     this.#step += 1;
-    while (/^(crash|pause|hold|release|drift|notify)/.test(this.#stop.text[this.#step] ?? ""))
+    while (/^(crash|pause|hold|release|drift|notify|fail)/.test(this.#stop.text[this.#step] ?? ""))
       this.#step += 1;
     const result = await act();
     if (this.#step === this.#stop.until) {
