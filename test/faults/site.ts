@@ -174,7 +174,10 @@ export class Site {
     const redis = new Redis(this.redis.url);
     try {
       const all = (await redis.keys("*")).filter(
-        (key) => !/\{(due:\d+|watch:.*|heard|orphans)\}:clock$|leader:|observers:|:deployment$/.test(key),
+        (key) =>
+          !/\{(due:\d+|watch:.*|heard|orphans)\}:clock$|\{orphans\}:s$|leader:|observers:|:deployment$/.test(
+            key,
+          ),
       );
       const ttls = await Promise.all(all.map((key) => redis.pttl(key)));
       return {
