@@ -11,8 +11,8 @@ import { documentsOf } from "./look.js";
 import { resolvePolicy } from "./policy.js";
 
 /**
- * Also has looked at what waited for the end of a traversal. Begins one if it is wished for, or if the goal failed and is to be tried again. Answers when to ask again, ms; undefined
- * when there is nothing to ask for. `nowMs`: Redis's clock.
+ * Begins one if it is wished for, or if the goal failed and is to be tried again; has looked at what waited for the end
+ * of one. Answers when to ask again, ms; undefined when there is nothing to ask for. `nowMs`: Redis's clock.
  */
 export async function reconverge(engine: Engine, stack: string, nowMs: number): Promise<number | undefined> {
   const { store, limits } = engine;
