@@ -82,22 +82,23 @@ export class ElectionNodes {
         () => [],
       ),
     );
-    const held = await Promise.all(votes);
-    for (const [i, { extended, refused }] of renewals.entries()) {
-      if (held.filter((node) => node[i] === 1).length > this.#nodes.length / 2) extended();
-      else refused(new Error("the lock is not held on most nodes"));
-    }
+    await Promise.all(
+      renewals.map(async ({ extended, refused }, i) => {
+        if (await most(votes.map(async (held) => (await held)[i] === 1))) extended();
+        else refused(new Error("the lock is not held on most nodes"));
+      }),
+    );
   }
 
   /** Whether locks can be had at all. */
-  async mostAnswer(): Promise<boolean> {
+  mostAnswer(): Promise<boolean> {
     const answers = this.#nodes.map((node) =>
       node.ping().then(
         () => true,
         () => false,
       ),
     );
-    return (await Promise.all(answers)).filter(Boolean).length > this.#nodes.length / 2;
+    return most(answers);
   }
 
   close(): void {
@@ -108,6 +109,22 @@ export class ElectionNodes {
   #shorten(node: Redis, key: string, lockMs: number): void {
     node.eval(shortenScript, 1, key, lockMs).catch(() => {});
   }
+}
+
+/** What most of them say, as soon as it is known: one that is gone takes a second to say nothing. */
+function most(votes: readonly Promise<boolean>[]): Promise<boolean> {
+  return new Promise((resolve) => {
+    let yes = 0;
+    let no = 0;
+    for (const vote of votes) {
+      void vote.then((says) => {
+        if (says) yes += 1;
+        else no += 1;
+        if (yes > votes.length / 2) resolve(true);
+        else if (no >= votes.length / 2) resolve(false);
+      });
+    }
+  });
 }
 
 /** Fails soon when a node does not answer: the others decide. */

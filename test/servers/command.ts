@@ -16,10 +16,11 @@ const log = { info() {}, warn(fields, message) { console.error(message, JSON.str
 const say = (what) => console.log(JSON.stringify(what));
 try {
   const servers = await openServers({ dir: process.argv[2], log });
-  say({ redisUrl: servers.redisUrl, natsUrl: servers.natsUrl });
   const close = async () => { await servers.close(); process.exit(0); };
   process.stdin.resume().on("end", close);
   process.on("SIGINT", close);
+  // Who reads it may interrupt at once.
+  say({ redisUrl: servers.redisUrl, natsUrl: servers.natsUrl });
 } catch (error) {
   say({ code: error.code, message: error.message });
   process.exit(1);
