@@ -9,12 +9,14 @@ if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return redis.call('PEXPI
 return 0
 `;
 
-/** Of all these locks, those that are still held; in milliseconds, by lock. */
+/** Renews of all these locks those that nobody else has: a node that was away has them again, before another is away. */
 const extendScript = `
 local held = {}
 for i, key in ipairs(KEYS) do
-  held[i] = 0
-  if redis.call('GET', key) == ARGV[2 * i - 1] then held[i] = redis.call('PEXPIRE', key, ARGV[2 * i]) end
+  local lock, ms = ARGV[2 * i - 1], ARGV[2 * i]
+  local holder = redis.call('GET', key)
+  held[i] = (not holder or holder == lock) and 1 or 0
+  if held[i] == 1 then redis.call('SET', key, lock, 'PX', ms) end
 end
 return held
 `;
@@ -73,7 +75,11 @@ export class ElectionNodes {
     });
   }
 
-  async #extendAll(renewals: readonly Renewal[]): Promise<void> {
+  async #extendAll(asked: readonly Renewal[]): Promise<void> {
+    const isReleased = ({ lock }: Renewal) => lock.expiration === 0;
+    for (const { refused } of asked.filter(isReleased)) refused(new Error("the lock was released"));
+    const renewals = asked.filter((renewal) => !isReleased(renewal));
+    if (renewals.length === 0) return;
     const keys = renewals.map(({ lock }) => lock.resources[0] ?? "");
     const values = renewals.flatMap(({ lock, lockMs }) => [lock.value, lockMs]);
     const votes = this.#nodes.map((node) =>

@@ -190,15 +190,7 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<
 /** The clock, as XState wants it. */
 function timersOf(clock: Clock) {
   return {
-    setTimeout(act: () => void, ms: number): AbortController {
-      const cleared = new AbortController();
-      void clock.sleep(ms, cleared.signal).then(() => {
-        if (!cleared.signal.aborted) act();
-      });
-      return cleared;
-    },
-    clearTimeout(timer: AbortController): void {
-      timer.abort();
-    },
+    setTimeout: (act: () => void, ms: number) => clock.after(ms, act),
+    clearTimeout: (cancel: () => void) => cancel(),
   };
 }

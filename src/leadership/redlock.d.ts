@@ -6,6 +6,8 @@ declare module "redlock" {
     readonly resources: readonly string[];
     /** Of this lock alone: whoever has the resource under it has the lock. */
     readonly value: string;
+    /** ms since 1970 by the own clock; 0 when it was released. */
+    readonly expiration: number;
     release(): Promise<unknown>;
   }
 

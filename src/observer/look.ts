@@ -62,12 +62,26 @@ const observable: ReadonlySet<string> = new Set([
   "failed",
 ]);
 
+/** What observe.lua answers when it has stored nothing. */
+export const unstored: ReadonlySet<string> = new Set(["changed", "unhinted", "busy"]);
+
 /** `flowing`: types of whose things events tell, so that they need not be read often. */
 export async function look(
   engine: Engine,
   at: LookAt,
   cause: "event" | "poll",
   flowing: ReadonlySet<string> = new Set(),
+): Promise<Looked> {
+  const looked = await lookOnce(engine, at, cause, flowing);
+  // While much is mended sweepers come by often: what they undid is done again at once.
+  return looked.outcome === "unhinted" ? lookOnce(engine, at, cause, flowing) : looked;
+}
+
+async function lookOnce(
+  engine: Engine,
+  at: LookAt,
+  cause: "event" | "poll",
+  flowing: ReadonlySet<string>,
 ): Promise<Looked> {
   const { store } = engine;
   const sight = await store.sight(at.stack, at.resource);
@@ -93,6 +107,7 @@ class Look {
   readonly #resource: VisitedResource;
   readonly #id: string;
   readonly #policy: Policy;
+  #known: JsonObject | undefined;
   /** It is to be looked at as soon as the traversal is over. */
   isAwaited = false;
 
@@ -103,6 +118,12 @@ class Look {
     this.#resource = resource;
     this.#id = engine.random.id();
     this.#policy = policyOf(sight, sight.record);
+  }
+
+  /** What was last applied; nobody else may have it, who could change it. */
+  get #applied(): JsonObject {
+    this.#known ??= this.#resource.properties(this.#engine);
+    return this.#known;
   }
 
   whyNotNow(cause: "event" | "poll", flowing: ReadonlySet<string>): Looked | undefined {
@@ -146,7 +167,10 @@ class Look {
     try {
       reading = await this.#read(type, physicalId);
       if (this.#resource.state === "failed" && reading !== undefined) return this.#isThere();
-      const ill = reading === undefined ? undefined : await this.#check(type, physicalId);
+      const ill =
+        reading === undefined || type.check === undefined
+          ? undefined
+          : await this.#ask(type, (call, properties) => type.check?.(call, physicalId, properties));
       if (ill !== undefined) return this.#conclude("drifted", [health], true, reading, `check: ${ill}`);
     } catch (error) {
       if (this.#resource.state === "failed") return this.#isThere();
@@ -167,12 +191,11 @@ class Look {
         "it is not there",
       );
     }
-    const applied = this.#resource.properties(this.#engine);
     const hidden = this.#resource.hiddenProperties(this.#engine);
-    const all = driftOf(type, applied, reading.properties, this.#policy.ignore, hidden);
+    const all = driftOf(type, this.#applied, reading.properties, this.#policy.ignore, hidden);
     if (all.paths.length === 0) return this.#conclude("inLine", [], false, reading, "");
     const exempt = [...this.#policy.ignore, ...contested];
-    const rest = driftOf(type, applied, reading.properties, exempt, hidden);
+    const rest = driftOf(type, this.#applied, reading.properties, exempt, hidden);
     if (rest.paths.length > 0)
       return this.#conclude("drifted", rest.paths, rest.replace, reading, differs(rest.paths));
     return this.#conclude("contested", all.paths, false, reading, differs(all.paths));
@@ -186,8 +209,7 @@ class Look {
   }
 
   async #read(type: ResourceType, physicalId: string): Promise<Reading | undefined> {
-    const properties = this.#resource.properties(this.#engine);
-    const reading = await this.#inTime(type, (call) => type.read(call, physicalId, properties));
+    const reading = await this.#ask(type, (call, properties) => type.read(call, physicalId, properties));
     if (reading === undefined) return undefined;
     const thing = checked(reading);
     const found: unknown = reading.properties;
@@ -197,16 +219,13 @@ class Look {
     return { ...thing, properties: JSON.parse(JSON.stringify(found)) as JsonObject };
   }
 
-  #check(type: ResourceType, physicalId: string): Promise<string | undefined> {
-    const properties = this.#resource.properties(this.#engine);
-    return this.#inTime(type, (call) => type.check(call, physicalId, properties));
-  }
-
   /** A provider that does not answer must not hold up the looks at others. */
-  async #inTime<T>(type: ResourceType, ask: (call: CallContext) => Promise<T>): Promise<T> {
+  async #ask<T>(
+    type: ResourceType,
+    ask: (call: CallContext, properties: JsonObject) => Promise<T> | undefined,
+  ): Promise<T | undefined> {
     const { clock, log } = this.#engine;
-    const limitMs = type.timeoutMs("read", this.#resource.properties(this.#engine)) ?? readMs;
-    const over = new AbortController();
+    const limitMs = type.timeoutMs("read", this.#applied) ?? readMs;
     // Most providers never ask for it.
     let abort: AbortController | undefined;
     const aborting = () => {
@@ -224,17 +243,15 @@ class Look {
       deadlineMs: limitMs,
       log,
     };
-    const late = clock.sleep(limitMs, over.signal).then(() => {
-      if (over.signal.aborted) return new Promise<T>(() => {});
-      aborting().abort(new Error("the read took too long"));
-      throw new ProviderError(`no answer within ${limitMs} ms`);
+    return new Promise((resolve, reject) => {
+      const inTime = clock.after(limitMs, () => {
+        reject(new ProviderError(`no answer within ${limitMs} ms`));
+        aborting().abort(new Error("the read took too long"));
+      });
+      // What it does with the properties is its own affair.
+      const answer = this.#answer(async () => ask(call, this.#resource.properties(this.#engine)));
+      answer.then(resolve, reject).finally(inTime);
     });
-    try {
-      return await Promise.race([this.#answer(() => ask(call)), late]);
-    } finally {
-      // With a reason: without one an error is made, with a trace of where.
-      over.abort("over");
-    }
   }
 
   /** What could not be read is not known, so that nothing of it could be masked in what the provider says. */
@@ -362,8 +379,7 @@ class Look {
             },
           }),
     });
-    if (answer.tag === "changed" || answer.tag === "busy")
-      return this.#looked(finding, answer.tag, limits.lookAgainMs);
+    if (unstored.has(answer.tag)) return this.#looked(finding, answer.tag, limits.lookAgainMs);
     if (await announceSafely(this.#engine, outbox)) {
       await store.clearOutbox(
         stack,
@@ -420,13 +436,12 @@ class Look {
   }
 
   #repairCall(reading: Reading | undefined): ProviderCall {
-    const applied = this.#resource.properties(this.#engine);
     const observed = reading?.properties ?? {};
     const exempt = [
       ...this.#policy.ignore,
       ...contestedPaths(this.#fights(), this.#sight.nowMs, this.#policy.fight),
     ];
-    const target = repairTarget(applied, observed, exempt);
+    const target = repairTarget(this.#applied, observed, exempt);
     return new ProviderCall(this.#engine, this.#visit(), this.#id, this.#resource, "update", {
       observed,
       target,

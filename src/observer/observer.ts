@@ -5,7 +5,7 @@
 import { messageOf } from "../errors.js";
 import { readWatched, type Watched } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
-import { look } from "./look.js";
+import { look, unstored } from "./look.js";
 import { reconverge } from "./reconverge.js";
 
 /** Entries of one shard that one pass takes. */
@@ -178,7 +178,7 @@ export class HintedLooks {
       const isOver =
         looked.nextMs === undefined || looked.finding === "inLine" || looked.outcome === "nothing new";
       if (isOver) continue;
-      const isPutOff = looked.finding === undefined || ["changed", "busy"].includes(looked.outcome);
+      const isPutOff = looked.finding === undefined || unstored.has(looked.outcome);
       if (isPutOff) await store.wantLook(stack, resource);
       await store.watch(pool, watched, looked.nextMs ?? 0);
     }

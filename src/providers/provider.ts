@@ -105,7 +105,7 @@ export interface ResourceType {
   /** `undefined` means certainly not there. */
   find(call: CallContext, properties: JsonObject): Promise<Thing | undefined>;
   /** Why a thing that is as it should be is of no use all the same; `undefined`: it is healthy. It is then replaced. */
-  check(call: CallContext, physicalId: string, properties: JsonObject): Promise<string | undefined>;
+  check?(call: CallContext, physicalId: string, properties: JsonObject): Promise<string | undefined>;
   /** Physical ids that an event of another system tells of; `undefined` when it is not about this type. */
   events?(event: ForeignEvent): readonly string[] | undefined;
   list?(context: ListContext): AsyncIterable<Marked>;
@@ -212,7 +212,9 @@ export function defineResource<P extends JsonObject>(definition: ResourceTypeDef
       if (definition.find === undefined) throw new ProviderError(`${type} cannot be found by token`);
       return definition.find(call, properties as P);
     },
-    check: async (call, physicalId, properties) => definition.check?.(call, physicalId, properties as P),
+    ...(definition.check === undefined
+      ? {}
+      : { check: definition.check.bind(definition) as NonNullable<ResourceType["check"]> }),
     ...(definition.events === undefined ? {} : { events: (event) => definition.events?.(event) }),
     ...(definition.list === undefined ? {} : { list: definition.list.bind(definition) }),
   };

@@ -3,6 +3,7 @@
  * physical world, the calls and Redis, never by what the engine says it saw.
  */
 import { canonicalJson, type Json, type JsonObject, jsonEqual } from "../json.js";
+import { unstored } from "../observer/look.js";
 import { matchesPath, propertyPath } from "../observer/paths.js";
 import { type Policy, type PolicyDocument, partOf, resolvePolicy } from "../observer/policy.js";
 import type { CallContext } from "../providers/provider.js";
@@ -121,11 +122,11 @@ export class ObservedInvariants implements Looker {
     life: Life,
   ): Promise<void> {
     const { attributes, physical = "" } = look.fields;
-    if (tag !== "changed" && tag !== "busy" && attributes !== undefined) {
+    if (!unstored.has(tag) && attributes !== undefined) {
       this.#known.recorded(physical, readObject(this.#simulation.sealing, attributes));
     }
     const { store } = this.#simulation;
-    const counts = tag !== "changed" && tag !== "busy" && look.finding !== "unreadable";
+    const counts = !unstored.has(tag) && look.finding !== "unreadable";
     if (counts) await this.#checkCurrent(stack, resource, life, new Map(this.#applied));
     if ((tag !== "repairing" && tag !== "wished") || this.#judged.has(look.look)) return;
     this.#judged.add(look.look);

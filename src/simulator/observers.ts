@@ -7,7 +7,7 @@
  *    saw is to be mended, or a traversal was wished for. A poll that finds nothing is no reason.
  */
 import type { Redis } from "ioredis";
-import { policyOf } from "../observer/look.js";
+import { policyOf, unstored } from "../observer/look.js";
 import { type Hint, HintedLooks, observeShard } from "../observer/observer.js";
 import { readWatched, type Sight, stackPool, type Watched, writeWatched } from "../store/store.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
@@ -191,7 +191,7 @@ export class Observers {
         return;
       case "observe": {
         const { tag } = result as { tag: string };
-        if (tag !== "changed" && tag !== "busy") this.#concluded(life, String(args[1]));
+        if (!unstored.has(tag)) this.#concluded(life, String(args[1]));
         this.#restless = true;
         return;
       }

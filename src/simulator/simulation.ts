@@ -328,6 +328,7 @@ export class Simulation {
         monotonicMs: () => this.now,
         timestamp: () => new Date(this.now).toISOString(),
         sleep: (ms, signal) => this.#sleep(life, ms, signal),
+        after: (ms, act) => this.#after(life, ms, act),
       },
       random: { id: () => this.#id(), fraction: () => 0 },
       types,
@@ -460,20 +461,29 @@ export class Simulation {
 
   #sleep(life: Life, ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const timer: Timer = {
-        at: this.now + ms,
-        fire: () => {
-          signal?.removeEventListener("abort", cancel);
-          if (!life.dead) resolve();
-        },
-      };
       const cancel = () => {
-        this.#timers = this.#timers.filter((other) => other !== timer);
+        stop();
         resolve();
       };
-      this.#timers.push(timer);
+      const stop = this.#after(life, ms, () => {
+        signal?.removeEventListener("abort", cancel);
+        resolve();
+      });
       signal?.addEventListener("abort", cancel);
     });
+  }
+
+  #after(life: Life, ms: number, act: () => void): () => void {
+    const timer: Timer = {
+      at: this.now + ms,
+      fire: () => {
+        if (!life.dead) act();
+      },
+    };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
   }
 
   // --- the bus

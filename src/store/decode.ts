@@ -9,6 +9,14 @@ export function pairs(flat: unknown): [string, string][] {
   return result;
 }
 
+/** A hash as Redis lists it. */
+export function fieldsOf(flat: unknown): Record<string, string> {
+  const list = flat as string[];
+  const fields: Record<string, string> = {};
+  for (let i = 0; i + 1 < list.length; i += 2) fields[list[i] ?? ""] = list[i + 1] ?? "";
+  return fields;
+}
+
 export function decodeRings(lines: unknown, traversal: number, attempt: string): Ring[] {
   return ((lines ?? []) as string[]).map((line) => {
     const [node = "", resource = "", pool = ""] = line.split("\n");
@@ -33,8 +41,8 @@ export function decodeView(answer: readonly unknown[]): View {
   const [now, stack, record, nodes, operation, since, lost, incident, openedAt, verdict] = answer;
   return {
     nowMs: Number(now),
-    stack: Object.fromEntries(pairs(stack)),
-    record: Object.fromEntries(pairs(record)),
+    stack: fieldsOf(stack),
+    record: fieldsOf(record),
     nodes: (nodes as string[][]).map(decodeNode),
     operationAtMs: optional(operation),
     lostSinceMs: optional(since),

@@ -15,6 +15,7 @@ import {
   decodeOperation,
   decodeRings,
   decodeView,
+  fieldsOf,
   pairs,
   unexpected,
 } from "./decode.js";
@@ -297,7 +298,7 @@ export class Store {
           node: String(answer[4]),
           arrivals: new Map(pairs(answer[5])),
           standing: String(answer[6]),
-          record: Object.fromEntries(pairs(answer[7])),
+          record: fieldsOf(answer[7]),
         };
       default:
         throw unexpected("claim", tag);
@@ -370,7 +371,7 @@ export class Store {
           milestone: first === "1",
           more: answer[2] === "1",
           rings: [...decodeRings(answer[3], traversal, attempt), ...decodeMark(answer[4])],
-          record: Object.fromEntries(pairs(answer[5])),
+          record: fieldsOf(answer[5]),
         };
       default:
         throw unexpected("commit", tag);
@@ -810,7 +811,7 @@ export class Store {
             policy: String(policy),
             askedAtMs: Number(askedAt),
             stackRevision: String(stackRevision),
-            record: Object.fromEntries(pairs(JSON.parse(record))),
+            record: fieldsOf(JSON.parse(record)),
           },
     );
   }
@@ -925,6 +926,7 @@ export class Store {
     );
     switch (tag) {
       case "changed":
+      case "unhinted":
       case "busy":
       case "repairing":
       case "wished":

@@ -223,7 +223,7 @@ export interface Budget {
 }
 
 export type ObserveAnswer =
-  | { tag: "changed" | "busy" | "repairing" | "wished" }
+  | { tag: "changed" | "unhinted" | "busy" | "repairing" | "wished" }
   | {
       tag: "noted";
       why: "paused" | "over" | "traversal" | "dismissed" | "incident" | "budget" | "nothing";

@@ -11,6 +11,8 @@ export interface Clock {
   timestamp(): string;
   /** Resolves early, without an error, when the signal aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Acts once, in so many ms, unless what is returned was called before. */
+  after(ms: number, act: () => void): () => void;
 }
 
 interface Random {

@@ -15,4 +15,8 @@ export const realClock: Clock = {
       const timer = setTimeout(end, ms);
       signal?.addEventListener("abort", end, { once: true });
     }),
+  after: (ms, act) => {
+    const timer = setTimeout(act, ms);
+    return () => clearTimeout(timer);
+  },
 };

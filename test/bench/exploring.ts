@@ -7,7 +7,7 @@ import { startPrivateRedis } from "../../src/servers/private-redis.js";
 import { faultKinds } from "../../src/simulator/explorer.js";
 import { runSimulate } from "../../src/simulator/simulate.js";
 
-const runs = 1_000;
+const runs = 5_000;
 const seed = 1;
 const workers = 3;
 

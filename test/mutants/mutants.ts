@@ -1353,8 +1353,8 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: false,
     what: "A difference in what is not compared is repaired.",
     file: look,
-    find: "const all = driftOf(type, applied, reading.properties, this.#policy.ignore, hidden);",
-    replace: "const all = driftOf(type, applied, reading.properties, [], hidden);",
+    find: "const all = driftOf(type, this.#applied, reading.properties, this.#policy.ignore, hidden);",
+    replace: "const all = driftOf(type, this.#applied, reading.properties, [], hidden);",
   },
   {
     id: "ignored-overwritten",

@@ -104,8 +104,8 @@ describe("what a look finds", () => {
     const stack = server.stack();
     await rested(stack);
     const stale = { stackRevision: "0" };
-    expect((await observe(stack, { ...stale, want: want("repair") })).tag).toBe("changed");
-    expect((await observe(stack, { ...stale, events: [event] })).tag).toBe("changed");
+    expect((await observe(stack, { ...stale, want: want("repair") })).tag).toBe("unhinted");
+    expect((await observe(stack, { ...stale, events: [event] })).tag).toBe("unhinted");
     expect((await observe(stack, stale)).tag).toBe("noted");
   });
 

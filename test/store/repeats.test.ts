@@ -324,6 +324,7 @@ const cases: Case[] = [
   ],
   ["observe of what is still held", claimed, (stack) => observe(stack, {}, "0")],
   ["observe of what has changed", rested, (stack) => observe(stack, {}, "77")],
+  ["observe whose hint has changed", rested, (stack) => observe(stack, { stackRevision: "0" })],
   [
     "attend still",
     async (stack) => {

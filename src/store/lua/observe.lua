@@ -4,7 +4,7 @@ KEYS   stack resource pending operations index outbox lost losses budget inciden
 ARGV   now resource traversal attempt type revision stackRevision fields indexEntry events finding entered want
        look repairFields repairIndex callMs leaseMs graceMs burst perMinute typeBurst typePerMinute
        lostLimit lostMs incident incidentEvent seenAt
-RESULT changed | busy | noted why ms | repairing fence | wished
+RESULT changed | unhinted | busy | noted why ms | repairing fence | wished
 ATOMIC because the finding counts only if nobody changed the record since the look began, a repair must not begin beside a
        traversal (R8), and the budget, the incident and the lease are taken together or not at all.
 look: unique to the look, and the holder of a repair's lease. seenAt: when it began. finding: as the machine has it; entered:
@@ -24,7 +24,7 @@ if (record[2] ~= '' and tonumber(record[3]) > at) or (record[4] or '') ~= '' or 
 end
 
 -- A sweeper that dropped the hint of this stack has changed its revision: who relies on the hint must hint again.
-if (A.want ~= '' or A.events ~= '[]') and redis.call('HGET', K.stack, 'revision') ~= A.stackRevision then return { 'changed' } end
+if (A.want ~= '' or A.events ~= '[]') and redis.call('HGET', K.stack, 'revision') ~= A.stackRevision then return { 'unhinted' } end
 
 local function apply(fields)
   local list = cjson.decode(fields)
