@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Tells Homeostat when files of Local::File resources change or vanish: an observer in another language.
 
-    python3 file-observer.py [HOST:PORT [PREFIX]]
+    python3 file-observer.py [[nats://USER:PASSWORD@]HOST:PORT [PREFIX]]
 
-It needs nothing but Python and speaks the text protocol of NATS. docs/EVENTS.md says what is asked and told.
+Without a server it takes that of NATS_URL, where others do not see its password. It needs nothing but Python and speaks the text protocol of NATS. docs/EVENTS.md says what is asked and told.
 """
 import json, os, secrets, socket, sys, time
+from urllib.parse import unquote, urlsplit
 
-SERVER, PREFIX = (sys.argv[1:] + ["127.0.0.1:4222", "homeostat"][len(sys.argv) - 1 :])[:2]
+URL, PREFIX = (sys.argv[1:] + [os.environ.get("NATS_URL", "127.0.0.1:4222"), "homeostat"][len(sys.argv) - 1 :])[:2]
+SERVER = urlsplit(URL if "//" in URL else "//" + URL)
+HOST, PORT = SERVER.hostname, SERVER.port or 4222
+LOGIN = {"user": unquote(SERVER.username), "pass": unquote(SERVER.password or "")} if SERVER.username else {}
 TYPE, TOLD = "Local::File", f"{PREFIX}.observed.Local_3a_3aFile"
 ASK_S, BEAT_S, LOOK_S, PATIENCE_S = 10, 5, 0.2, 5
 PAGE = 200  # So many fit into one message, however long their names are.
@@ -26,7 +30,7 @@ def observe(nats):
     send = lambda text: nats.sendall(text.encode() + b"\r\n")
     publish = lambda to, value: send(f"PUB {to} {len(json.dumps(value))}\r\n{json.dumps(value)}")
     ask = lambda: publish(f"{PREFIX}.api.watched {inbox}", {"type": TYPE, "offset": len(listed), "limit": PAGE})
-    send('CONNECT {"verbose": false, "name": "file-observer"}\r\nSUB ' + inbox + " 1")
+    send("CONNECT " + json.dumps({"verbose": False, "name": "file-observer", **LOGIN}) + f"\r\nSUB {inbox} 1")
     ask_at = beat_at = 0
     while True:
         if time.monotonic() >= ask_at:
@@ -61,8 +65,8 @@ def observe(nats):
 
 while True:
     try:
-        with socket.create_connection(SERVER.rsplit(":", 1), PATIENCE_S) as connection:
+        with socket.create_connection((HOST, PORT), PATIENCE_S) as connection:
             observe(connection)
     except OSError as error:
-        print(f"{SERVER}: {error}; trying again", file=sys.stderr, flush=True)
+        print(f"{HOST}:{PORT}: {error}; trying again", file=sys.stderr, flush=True)
         time.sleep(1)

@@ -27,7 +27,7 @@ export interface Limits {
   chunkNodes: number;
   /** How long an aborted call gets to end before it is left to its deadline. */
   abortGraceMs: number;
-  /** When a thing is looked at for the first time after it was made. */
+  /** When a thing is looked at for the first time after it was made, unless its template's policy says sooner. */
   firstLookMs: number;
   /** First pause before a failed goal is tried again, and the longest one. */
   retryMs: number;

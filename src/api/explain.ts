@@ -88,6 +88,11 @@ export interface Explanation {
 /** What is stored where nobody said why. */
 export const pausedWithoutReason = "paused";
 
+/** Why a stack is paused; empty when nobody said, also where there is only a time. */
+export function pauseNote(paused: string): string {
+  return paused === pausedWithoutReason || /^\d*$/.test(paused) ? "" : paused;
+}
+
 const seenStates: ReadonlySet<string> = new Set(["drifted", "missing", "contested", "unreadable"]);
 
 export function explainResource(facts: ResourceFacts): Explanation {
@@ -382,7 +387,7 @@ function driftWaits(facts: ResourceFacts, resource: VisitedResource): Wait[] {
       {
         kind: "dismissed",
         sinceMs: lostSinceMs,
-        text: "its loss was dismissed by a person: it is not made again until it was seen to be there, or is replaced by hand",
+        text: "its loss was dismissed by a person: it is not made again until it was seen to be there, or a goal makes it",
       },
     ];
   if (resource.state === "missing" && incident !== undefined && verdict === "") return [incidentWait(view)];
@@ -439,11 +444,11 @@ function pauseWait({ view }: StackFacts): Wait | undefined {
   const paused = view.stack.paused ?? "";
   if (paused === "") return undefined;
   const sinceMs = time(view.stack.pausedAt);
-  const note = paused === pausedWithoutReason || /^\d*$/.test(paused) ? "" : ` (${paused})`;
+  const note = pauseNote(paused);
   return {
     kind: "pause",
     sinceMs,
-    text: `the stack has been paused${forAge(view.nowMs, sinceMs)}${note}: nothing is mended until it is resumed`,
+    text: `the stack has been paused${forAge(view.nowMs, sinceMs)}${note === "" ? "" : ` (${note})`}: nothing is mended until it is resumed`,
   };
 }
 

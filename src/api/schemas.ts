@@ -157,6 +157,10 @@ const stack = z.object({
     .int()
     .optional()
     .describe("How many things are missing under an incident that waits for an answer. Absent: none."),
+  paused: z
+    .string()
+    .optional()
+    .describe("Why nothing is mended by itself; empty: nobody said. Absent: it is not paused."),
   createdAt: z.string().describe("RFC 3339, UTC."),
   updatedAt: z.string(),
 });

@@ -25,6 +25,7 @@ import { emptyGoal, type GoalDocument, readGoal, templateOf } from "../traversal
 import { prepareTraversal } from "../traversal/prepare.js";
 import { lines, readObject, toldState } from "../traversal/record.js";
 import { flushOutbox } from "../traversal/settle.js";
+import { pauseNote } from "./explain.js";
 import { findStack, newestByName, unknownResource } from "./find-stack.js";
 import { answerOrphans } from "./orphans.js";
 import { resolveCall } from "./resolve.js";
@@ -414,6 +415,7 @@ function viewOf(id: string, record: ResourceRecord): StackView {
     traversal: Number(record.traversal),
     updatesLeft: Number(record.updatesLeft),
     cleanupsLeft: Number(record.cleanupsLeft),
+    ...(record.paused ? { paused: pauseNote(record.paused) } : {}),
     createdAt: new Date(Number(record.createdAt)).toISOString(),
     updatedAt: new Date(Number(record.updatedAt)).toISOString(),
   };

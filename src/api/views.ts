@@ -12,8 +12,7 @@ import type { IndexEntry, ResourceRecord, View } from "../store/store.js";
 import { resolveProperties } from "../template/template.js";
 import type { ResourceView } from "../template/types.js";
 import type { Engine } from "../traversal/engine.js";
-import { emptyGoal, readGoal } from "../traversal/goal-document.js";
-import { wantedBy } from "../traversal/prepare.js";
+import { emptyGoal } from "../traversal/goal-document.js";
 import { lines, readObject, toldState } from "../traversal/record.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import { explainResource, explainStack, type StackFacts, type Wait } from "./explain.js";
@@ -21,6 +20,7 @@ import { type FoundStack, findStack, unknownResource } from "./find-stack.js";
 import type { ParsedRequest, Reply } from "./schemas.js";
 import { stackView } from "./stacks.js";
 import { urgencyOf } from "./urgency.js";
+import { WantedGoals } from "./wanted-goals.js";
 
 type DriftOfResource = Reply<"drift">["resources"][number];
 type ExplanationView = Reply<"why">["resources"][number];
@@ -39,9 +39,11 @@ const namedBlockers = 10;
 
 export class Views {
   readonly #engine: Engine;
+  readonly #goals: WantedGoals;
 
   constructor(engine: Engine) {
     this.#engine = engine;
+    this.#goals = new WantedGoals(engine);
   }
 
   async drift(request: ParsedRequest<"drift">): Promise<Reply<"drift">> {
@@ -319,8 +321,7 @@ export class Views {
   async #standing(stack: string, record: ResourceRecord, planned: boolean): Promise<Standing> {
     const index = await this.#engine.store.index(stack);
     if (!planned && ![...index.values()].some(isAwry)) return new Standing(new Map(), new Map(), undefined);
-    const goal = await readGoal(this.#engine, stack, record.goal ?? emptyGoal);
-    const wanted = goal === undefined ? new Map<string, Wanted>() : wantedBy(this.#engine, goal);
+    const wanted = await this.#goals.of(stack, record.goal ?? emptyGoal);
     const purpose = { observing: true, condemned: new Set<string>() };
     return new Standing(
       index,

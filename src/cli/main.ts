@@ -3,6 +3,14 @@
 import { CommanderError } from "commander";
 import { exitStatus } from "./exit-status.js";
 import { program } from "./program.js";
+import { isReaderGone } from "./reader-gone.js";
+
+// Help, and what is wrong with the arguments, is written without a terminal.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error) => {
+    if (!isReaderGone(error)) throw error;
+  });
+}
 
 try {
   await program().parseAsync();

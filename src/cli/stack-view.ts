@@ -27,8 +27,12 @@ export function stackLines({ stack, resources, outputs }: Shown, colors: Colors,
 }
 
 /** What waits for a person. */
-function heldText({ heldMissing = 0 }: StackView): string {
-  return heldMissing === 0 ? "" : `incident: ${heldMissing} missing, to be approved or dismissed`;
+function heldText({ heldMissing = 0, paused }: StackView): string {
+  const held = [
+    ...(heldMissing === 0 ? [] : [`incident: ${heldMissing} missing, to be approved or dismissed`]),
+    ...(paused === undefined ? [] : [paused === "" ? "paused" : `paused: ${oneLine(paused)}`]),
+  ];
+  return held.join("; ");
 }
 
 function leftToDo({ status, updatesLeft, cleanupsLeft }: StackView): string {

@@ -8,6 +8,7 @@
  */
 import { createColors } from "picocolors";
 import { widthOf } from "./printable.js";
+import { isReaderGone } from "./reader-gone.js";
 
 type Stream = NodeJS.WriteStream;
 export type Colors = ReturnType<typeof createColors>;
@@ -135,7 +136,7 @@ export class Terminal {
   }
 
   #onError(error: NodeJS.ErrnoException): void {
-    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED" && error.code !== "EIO") throw error;
+    if (!isReaderGone(error)) throw error;
     this.#open = false;
     this.#closed.abort();
   }

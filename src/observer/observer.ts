@@ -37,11 +37,15 @@ export async function observeShard(
   const watched = popped.entries.map(([entry]) => readWatched(entry));
   const flowing = await flowingOf(engine, watched);
   const left = popped.entries.entries();
+  let isOver = false;
   const lane = async () => {
     for (const [i, [entry, score]] of left) {
       const nextMs = signal?.aborted ? 0 : await attend(engine, watched[i] as Watched, popped.nowMs, flowing);
       // What could not be looked at is held for a while; then it is due again.
-      if (nextMs !== "held") await store.returnWatched(pool, shard, [[entry, score, nextMs]]);
+      if (nextMs === "held") continue;
+      await store.returnWatched(pool, shard, [[entry, score, nextMs]]);
+      // The pass has told of what was due then.
+      if (isOver && nextMs !== undefined) store.ringForWatched(pool, shard, nextMs);
     }
   };
   const lanes = Array.from({ length: Math.min(room, popped.entries.length) }, lane);
@@ -61,6 +65,7 @@ export async function observeShard(
       over.abort(),
     );
   }
+  isOver = true;
   return (await store.popWatched(pool, shard, 0)).nextMs;
 }
 

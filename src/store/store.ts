@@ -995,6 +995,11 @@ export class Store {
     if (flat.length > 0) await this.#hints.ask(`${shard}\nreturn\n${pool}`, flat);
   }
 
+  /** Tells who waits for what is next in a shard that something is due in so many ms. */
+  ringForWatched(pool: string, shard: number, ms: number): void {
+    this.#soon(watchPlace(pool, shard), ms);
+  }
+
   async #giveHints(place: string, entries: readonly (string | number)[][]): Promise<undefined[]> {
     const [shard, verb = "", ...pool] = place.split("\n");
     await this.#watch(pool.join("\n"), Number(shard), verb, entries.flat());

@@ -9,6 +9,7 @@
 
 import type { ResourceEvent } from "../../machines/resource.js";
 import { HomeostatError, InvalidError, messageOf } from "../errors.js";
+import { type PolicyPart, resolvePolicy } from "../observer/policy.js";
 import type { Thing } from "../providers/provider.js";
 import { readStored } from "../store/damage.js";
 import {
@@ -558,7 +559,12 @@ class VisitRun {
     const output = resource.field("output");
     if (thing.physicalId !== resource.field("physical")) {
       const where = { id, type: resource.field("type"), physicalId: thing.physicalId };
-      await store.watch(resource.field("pool"), { stack, resource: where }, limits.firstLookMs);
+      const { pollMs } = resolvePolicy(JSON.parse(resource.field("policy") || "{}") as PolicyPart);
+      await store.watch(
+        resource.field("pool"),
+        { stack, resource: where },
+        Math.min(limits.firstLookMs, pollMs),
+      );
     }
     resource.recordThing(this.#engine, thing);
     const visible = resource.context.repairing && resource.field("output") !== output;

@@ -13,6 +13,7 @@ import { startNats, type TestNats } from "../support/servers.js";
 
 const script = resolve(import.meta.dirname, "../../examples/file-observer.py");
 const subjects = new Subjects("deploy.test");
+const credentials = { user: "homeostat", pass: "p@ss:word/%" };
 const within = { timeout: 20_000, interval: 20 };
 
 function hasPython(): boolean {
@@ -38,8 +39,13 @@ describe.skipIf(!hasPython())("examples/file-observer.py", () => {
     folder = await mkdtemp(join(tmpdir(), "homeostat-file-observer-"));
     paths = ["a", 'b "ü"', "c"].map((name) => join(folder, name));
     for (const path of paths) await writeFile(path, "1");
-    nats = await startNats();
-    connection = await connect({ servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
+    nats = await startNats({ credentials });
+    connection = await connect({
+      servers: nats.url,
+      ...credentials,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 50,
+    });
     const types = builtinTypes({ stateDir: folder, baseDir: folder });
     connection.subscribe(subjects.allObserved, {
       callback: (_error, { subject, data }) => {
@@ -67,7 +73,8 @@ describe.skipIf(!hasPython())("examples/file-observer.py", () => {
       },
     });
     await connection.flush();
-    observer = spawn("python3", [script, nats.url.replace("nats://", ""), "deploy.test"], {
+    const url = nats.url.replace("//", `//${credentials.user}:${encodeURIComponent(credentials.pass)}@`);
+    observer = spawn("python3", [script, url, "deploy.test"], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     observer.stderr?.on("data", (data) => {

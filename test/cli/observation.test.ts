@@ -106,12 +106,16 @@ it("replace: another thing; what depends on it follows, and all else stays", asy
 it("pause and resume: nothing is mended meanwhile", async () => {
   await up();
   expect((await place.run(["pause", "shop", "--reason", "moving"])).stdout).toBe("shop is paused\n");
+  for (const args of [["list"], ["show", "shop"]]) {
+    expect((await place.run(args)).stdout).toMatch(/paused: moving$/m);
+  }
   await edit("db", { size: 99 });
   expect(await place.run(["observe", "shop", "db"])).toMatchObject({ status: 3 });
   expect(await propertiesOf("db")).toEqual({ size: 99 });
   const resumed = await place.run(["resume", "shop", "--json"]);
   expect(replies.resume.parse(one(resumed.stdout))).toMatchObject({ name: "shop", paused: "" });
   await until("it is mended", async () => (await propertiesOf("db")).size === 1);
+  expect((await place.run(["list"])).stdout).not.toMatch(/paused/);
   const told = (await place.run(["events", "shop"])).stdout;
   expect(told).toMatch(/shop paused .*\(moving\)[\s\S]*shop resumed/);
 });

@@ -67,6 +67,20 @@ describe("2: usage and invalid templates", () => {
     expect(ended).toMatchObject({ status: 2, stdout: "" });
   });
 
+  const unread: [string[], number][] = [
+    [["--help"], 0],
+    [["resolve", "--help"], 0],
+    [["--version"], 0],
+    [["upp"], 2],
+    [["upp", "--json"], 2],
+  ];
+  it.each(unread)("is as quiet when nobody reads it: %j", async (args, status) => {
+    const running = place.start(args);
+    running.child.stdout.destroy();
+    running.child.stderr.destroy();
+    expect((await running.ended).status).toBe(status);
+  });
+
   it("says what is wrong in a template, all of it, and where", async () => {
     const template = `
 resources:

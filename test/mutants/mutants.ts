@@ -1569,9 +1569,9 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     subtle: true,
     what: "A thing is recorded before its place in the schedule is.",
     file: visit,
-    find: '      await store.watch(resource.field("pool"), { stack, resource: where }, limits.firstLookMs);\n    }\n    resource.recordThing',
+    find: '      await store.watch(\n        resource.field("pool"),\n        { stack, resource: where },\n        Math.min(limits.firstLookMs, pollMs),\n      );\n    }\n    resource.recordThing',
     replace:
-      '      const hint = () => store.watch(resource.field("pool"), { stack, resource: where }, limits.firstLookMs);\n      void this.#engine.clock.sleep(1).then(hint, () => {});\n    }\n    resource.recordThing',
+      '      const firstMs = Math.min(limits.firstLookMs, pollMs);\n      const hint = () => store.watch(resource.field("pool"), { stack, resource: where }, firstMs);\n      void this.#engine.clock.sleep(1).then(hint, () => {});\n    }\n    resource.recordThing',
   },
   {
     id: "visible-without-hint",

@@ -52,3 +52,42 @@ it("an observer that has nothing to do asks Redis little, and mends at once what
     expect(performance.now() - asked).toBeLessThan(promptMs);
   }
 });
+
+it("what took longer to mend than a pass takes is looked at again when its policy says so", async () => {
+  await site.host({ limits: { ...defaultLimits, firstLookMs: 100 } });
+  const client = await site.client();
+  const homeostat = { poll: "300ms", grace: "0s", fight: { repairs: 100 } };
+  await client.call("create", {
+    name: "web",
+    template: template({ a: { ...thing(), metadata: { homeostat } } }),
+  });
+  await until(client, "web", "COMPLETE");
+  site.world.pause = async (operation) => {
+    if (operation === "update") await sleep(1_500);
+  };
+  for (let round = 0; round < 3; round += 1) {
+    const [made] = site.world.things.values();
+    if (made === undefined) throw new Error("it was not made");
+    made.size = 99;
+    const drifted = performance.now();
+    while (made.size === 99 && performance.now() - drifted < 20_000) await sleep(5);
+    expect(performance.now() - drifted).toBeLessThan(5_000);
+  }
+});
+
+it("what was just made is looked at no later than its template's policy says", async () => {
+  await site.host({ limits: { ...defaultLimits, firstLookMs: 20_000 } });
+  const client = await site.client();
+  const homeostat = { poll: "500ms", grace: "0s" };
+  await client.call("create", {
+    name: "web",
+    template: template({ a: { ...thing(), metadata: { homeostat } } }),
+  });
+  await until(client, "web", "COMPLETE");
+  const [made] = site.world.things.values();
+  if (made === undefined) throw new Error("it was not made");
+  made.size = 99;
+  const drifted = performance.now();
+  while (made.size === 99 && performance.now() - drifted < 10_000) await sleep(5);
+  expect(performance.now() - drifted).toBeLessThan(5_000);
+});
