@@ -358,8 +358,11 @@ export class Explorer {
     effect.land();
   }
 
+  /** Whoever waits for a call to be released does not keep a worker from anything else, as step by step. */
   #freeWorkers(): number {
-    const busy = this.#lives.filter((life) => !life.dead && life.delivery !== undefined).length;
+    const holding = new Set(this.simulation.held.map(({ life }) => life));
+    const isBusy = (life: Life) => !life.dead && life.delivery !== undefined && !holding.has(life);
+    const busy = this.#lives.filter(isBusy).length;
     return this.#workers - busy;
   }
 

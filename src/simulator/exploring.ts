@@ -1,5 +1,6 @@
 /** In a random order, with faults: the same steps, reached in whatever way the seed says. */
 import { Stacks } from "../api/stacks.js";
+import { messageOf } from "../errors.js";
 import type { Explorer } from "./explorer.js";
 import type { Action, CallOutcome, Driver } from "./scenario-run.js";
 import type { Life, Simulation } from "./simulation.js";
@@ -39,25 +40,36 @@ export class ExploringDriver implements Driver {
   }
 
   async until(holds: () => Promise<boolean>): Promise<boolean> {
-    while (!(await holds())) if (!(await this.#go())) return false;
+    const lastsTooLong = this.#patience();
+    while (!(await holds())) {
+      if (await this.#explorer.step()) continue;
+      if (lastsTooLong() || !(await this.#letTimePass())) return false;
+    }
     return true;
   }
 
   async settle(whenIdle: () => Promise<void>): Promise<void> {
     const simulation = this.#simulation;
-    let { progress } = simulation;
-    let since = simulation.now;
+    const lastsTooLong = this.#patience();
     while (await this.#explorer.step()) simulation.check();
     await whenIdle();
     for (;;) {
       while (await this.#explorer.step()) simulation.check();
+      if (lastsTooLong() || !(await this.#letTimePass())) return;
+    }
+  }
+
+  /** Tells, whenever only time can pass, whether nothing has moved for too long. */
+  #patience(): () => boolean {
+    const simulation = this.#simulation;
+    let { progress, now: since } = simulation;
+    return () => {
       if (simulation.progress !== progress) {
         progress = simulation.progress;
         since = simulation.now;
       }
-      const patience = simulation.held.length > 0 ? idleMs : hangMs;
-      if (simulation.now - since > patience || !(await this.#letTimePass())) return;
-    }
+      return simulation.now - since > (simulation.held.length > 0 ? idleMs : hangMs);
+    };
   }
 
   async advance(ms: number): Promise<void> {
@@ -96,7 +108,10 @@ export class ExploringDriver implements Driver {
   }
 }
 
-/** A caller that vanishes before it was answered asks again, with the same request (R6). */
+/**
+ * A caller that vanishes before it was answered asks again, with the same request (R6). Once it is answered the steps go
+ * on, and the traversal may have yet to be prepared.
+ */
 class Call {
   outcome: CallOutcome | undefined;
   readonly #simulation: Simulation;
@@ -117,14 +132,13 @@ class Call {
 
   #start(): Life {
     const life = this.#simulation.newLife("caller");
-    this.#action(new Stacks(life.engine), life.engine).then(
-      () => {
-        this.outcome = {};
-      },
-      (error: unknown) => {
-        this.outcome = { error };
-      },
-    );
+    const answered = () => {
+      this.outcome ??= {};
+    };
+    this.#action(new Stacks(life.engine), life.engine, answered).then(answered, (error: unknown) => {
+      if (this.outcome === undefined) this.outcome = { error };
+      else this.#simulation.violated(`a goal that was answered could not begin: ${messageOf(error)}`);
+    });
     return life;
   }
 }

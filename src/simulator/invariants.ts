@@ -3,6 +3,7 @@
  * what the engine says of itself. The numbers are those of the scenario documentation.
  */
 import type { Redis } from "ioredis";
+import { stackActor } from "../actor/actor.js";
 import { type JsonObject, jsonEqual } from "../json.js";
 import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
 import type { Begin, BeginAnswer, Commit, CommitAnswer, ResourceRecord, Visit } from "../store/store.js";
@@ -50,6 +51,8 @@ export class Invariants implements Watcher {
   readonly #retained = new Set<string>();
   /** Requests that have begun a traversal. */
   readonly #requests = new Set<string>();
+  /** When the time of a goal is over, by stack and traversal. */
+  readonly #endsAt = new Map<string, number>();
   /** The traversals under which a stack was seen complete. */
   readonly #complete = new Map<string, number[]>();
   /** The first decision to create: the token, by stack, traversal and name. */
@@ -69,12 +72,23 @@ export class Invariants implements Watcher {
     this.known = new KnownWorld(simulation.world);
   }
 
-  async begun({ stack, request, kind }: Begin, answer: BeginAnswer): Promise<void> {
+  async begun({ stack, request, kind, snapshot, timeoutMs }: Begin, answer: BeginAnswer): Promise<void> {
     await this.#goals.note(stack);
     if (answer.tag !== "ok") return;
+    this.#checkTimeout(stack, answer.traversal, stackActor.read(snapshot).context.reason, request);
+    const { now } = this.#simulation;
+    this.#endsAt.set(`${stack} ${answer.traversal}`, now + (timeoutMs ?? Number.POSITIVE_INFINITY));
     if (this.#requests.has(`${stack} ${request}`)) this.#violate(8, `${request} begins another traversal`);
     this.#requests.add(`${stack} ${request}`);
     if (kind === "rollback") this.#checkRollback(stack, answer.traversal, answer.goal);
+  }
+
+  /** 8. A goal is given up for its time only when that is over. */
+  #checkTimeout(stack: string, traversal: number, reason: string, request: string): void {
+    const isGivenUp = request.startsWith("!") && reason.startsWith("timed out");
+    const endsAt = this.#endsAt.get(`${stack} ${traversal - 1}`) ?? 0;
+    if (isGivenUp && endsAt > this.#simulation.now)
+      this.#violate(8, `the goal ${traversal - 1} is given up for its time, which is not over`);
   }
 
   committed(visit: Visit, commit: Commit, answer: CommitAnswer): void {

@@ -33,7 +33,8 @@ class StepFailed extends Error {}
 /** In a random order a delete may be over before the next goal comes: what the scenario says then is moot. */
 class DeletedMeanwhile extends Error {}
 
-export type Action = (stacks: Stacks, engine: Engine) => Promise<void>;
+/** `answered`: whoever asked has the answer, and what follows is nobody's to wait for. */
+export type Action = (stacks: Stacks, engine: Engine, answered?: () => void) => Promise<void>;
 
 export interface CallOutcome {
   error?: unknown;
@@ -67,6 +68,7 @@ export class ScenarioRun {
   /** Whether a step asked for more visits than there were. */
   exhausted = false;
   readonly #deleted = new Set<string>();
+  readonly #armedAhead = new Set<Step>();
   #requests = 0;
 
   constructor(
@@ -97,6 +99,7 @@ export class ScenarioRun {
         at = `step ${i + 1} (${step.kind}, line ${step.line})`;
         this.simulation.log(`--- ${at}`);
         if (goesOn.has(step.kind)) await this.#driver.resume();
+        if (this.#driver.explores && isGoal(step)) this.#armAhead(i + 1);
         // Between faults, only what holds in the end is exact.
         const exact = !this.#driver.explores || before === "settle" || before === "expect";
         if (step.kind !== "expect" || exact) {
@@ -121,10 +124,8 @@ export class ScenarioRun {
           unusable: { line: Number(/line (\d+)/.exec(at)?.[1] ?? 1), message: error.message },
         };
       }
-      const message =
-        error instanceof StepFailed || error instanceof Violation
-          ? error.message
-          : `${messageOf(error)}\n${stackOf(error)}`;
+      const isPlain = error instanceof StepFailed || error instanceof Violation || isRefusal(error);
+      const message = isPlain ? error.message : `${messageOf(error)}\n${stackOf(error)}`;
       return { ok: false, visits, failure: { step: at, message, trace } };
     }
   }
@@ -175,7 +176,9 @@ export class ScenarioRun {
       case "hold":
       case "crash":
       case "pause":
-        return "stack" in step.with ? this.#verb(step as VerbStep) : this.#arm(step);
+        if ("stack" in step.with) return this.#verb(step as VerbStep);
+        if (!this.#armedAhead.delete(step)) this.#arm(step);
+        return;
       case "release":
         return this.#release(step.with);
       case "drift":
@@ -193,8 +196,9 @@ export class ScenarioRun {
     const actions = goals.map((step): Action => {
       this.#requests += 1;
       const request = `request-${this.#requests}`;
-      return async (stacks) => {
+      return async (stacks, _, answered) => {
         const reply = await ask(stacks, step, request);
+        answered?.();
         if (reply.begun) await stacks.begin(reply);
       };
     });
@@ -207,7 +211,9 @@ export class ScenarioRun {
   async #verb(step: VerbStep): Promise<void> {
     this.#requests += 1;
     const request = `request-${this.#requests}`;
-    const [outcome] = await this.#driver.call([(_, engine) => carryOut(engine, step, request)]);
+    const [outcome] = await this.#driver.call([
+      (_, engine, answered) => carryOut(engine, step, request, answered),
+    ]);
     this.#observed.asked();
     // In a random order what a person would answer may not have come about.
     const code = outcome?.error instanceof HomeostatError ? outcome.error.code : undefined;
@@ -269,7 +275,16 @@ export class ScenarioRun {
     this.#expectations.remembered.set(as, thing.id);
   }
 
-  #arm(step: Extract<Step, { kind: "fail" | "hold" | "crash" | "pause" }>): void {
+  /** In a random order visits go on while a goal is set: what is armed right after it must not come too late for them. */
+  #armAhead(from: number): void {
+    for (const step of this.#scenario.steps.slice(from)) {
+      if (!isArming(step) || ("during" in step.with && step.with.during === "begin")) return;
+      this.#arm(step);
+      this.#armedAhead.add(step);
+    }
+  }
+
+  #arm(step: ArmingStep): void {
     const given = step.with as Partial<StepOf<"fail">> & Interruption;
     const { resource, stack } = splitTarget(given.resource);
     const { at, during, op, retryable, after, error } = given;
@@ -325,6 +340,21 @@ export class ScenarioRun {
   }
 }
 
+/** What a request was refused for, which says all without where in the program that was. */
+function isRefusal(error: unknown): error is HomeostatError {
+  return error instanceof HomeostatError && ["invalid", "not_found", "conflict"].includes(error.code);
+}
+
+type ArmingStep = Extract<Step, { kind: "fail" | "hold" | "crash" | "pause" }>;
+
+function isArming(step: Step): step is ArmingStep {
+  return ["fail", "hold", "crash", "pause"].includes(step.kind) && !("stack" in (step as ArmingStep).with);
+}
+
+function isGoal({ kind }: Step): boolean {
+  return ["create", "update", "delete", "rollback", "cancel", "race"].includes(kind);
+}
+
 /** Of a crash or a pause of any kind. */
 interface Interruption {
   at?: NonNullable<Armed["at"]>;
@@ -340,7 +370,12 @@ type VerbStep =
   | { kind: "pause"; with: { stack: string; error?: StepOf<"resume">["error"] } };
 
 /** What the step says, as the API does it. */
-async function carryOut(engine: Engine, step: VerbStep, request: string): Promise<void> {
+async function carryOut(
+  engine: Engine,
+  step: VerbStep,
+  request: string,
+  answered?: () => void,
+): Promise<void> {
   const observation = new Observation(engine);
   const { stack: name } = step.with;
   switch (step.kind) {
@@ -360,6 +395,7 @@ async function carryOut(engine: Engine, step: VerbStep, request: string): Promis
       const stacks = new Stacks(engine);
       const { resource } = step.with;
       const reply = await stacks.replace(requests.replace.parse({ name, request, resource }));
+      answered?.();
       if (reply.begun) await stacks.begin(reply);
       break;
     }

@@ -1061,6 +1061,25 @@ export const mutants: readonly Mutant[] = [
     replace: "''",
   },
   {
+    id: "timeout-inherited",
+    breaks: ["R17"],
+    subtle: true,
+    what: "A goal without a timeout is given up when the one before it would have been.",
+    file: begin,
+    find: "(A.timeoutMs == '' or idle) and '' or at + tonumber(A.timeoutMs)",
+    replace:
+      "idle and '' or A.timeoutMs == '' and (redis.call('HGET', K.stack, 'timeoutAt') or '') or at + tonumber(A.timeoutMs)",
+  },
+  {
+    id: "cancel-of-settled",
+    breaks: ["R6"],
+    subtle: false,
+    what: "A cancel that comes when nothing is left to do ends what is kept in line.",
+    file: begin,
+    find: "elseif A.kind == 'cancel' and settled then",
+    replace: "elseif false then",
+  },
+  {
     id: "no-birth-hint",
     breaks: ["R17"],
     subtle: true,

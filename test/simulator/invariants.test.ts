@@ -406,6 +406,21 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     wrong: { plant: asIfBegun("request-3", "rollback") },
   },
   {
+    title: "8 a goal is given up for a time that it was not given",
+    says: /^invariant 8: the goal 2 is given up for its time, which is not over$/,
+    steps: `${made}
+  - hold: {resource: A, op: update}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 3}}}}}
+  - visits: 1
+  - advance: 30s`,
+    wrong: {
+      plant: ({ store }) => {
+        const begin = store.begin.bind(store);
+        store.begin = (goal) => begin(goal.request === "request-2" ? { ...goal, timeoutMs: 20_000 } : goal);
+      },
+    },
+  },
+  {
     title: "9 nobody hears what became of a goal",
     says: /^invariant 9: stack foo is COMPLETE, and no event said so$/,
     steps: made,
