@@ -121,7 +121,8 @@ function eachListed(
     let portion: Found[] = [];
     for await (const marked of listed) {
       signal.throwIfAborted();
-      const found = foundOf(type, marked);
+      const found = foundOf(engine, type, marked);
+      if (found === undefined) continue;
       if (found.deployment !== "" && found.deployment !== deployment) continue;
       portion.push(found);
       if (portion.length < judgedAtOnce) continue;
@@ -160,11 +161,14 @@ async function within<T>(
   }
 }
 
-/** A provider is somebody else's code. */
-function foundOf(type: ResourceType, marked: Marked): Found {
-  const { physicalId } = checked({ physicalId: marked?.physicalId, attributes: {} });
+/** A provider is somebody else's code. Undefined: what it says of this one is of no use. */
+function foundOf({ log }: Engine, type: ResourceType, marked: Marked): Found | undefined {
   const text = (value: unknown) => (typeof value === "string" ? value : "");
-  if (text(marked.token) === "") throw new Error(`what is listed as ${physicalId} has no token`);
+  const physicalId = text(marked?.physicalId);
+  if (physicalId === "" || text(marked.token) === "") {
+    log.warn({ type: type.type, physicalId }, "something is listed without a physical id or token");
+    return undefined;
+  }
   return {
     type: type.type,
     physicalId,
@@ -342,6 +346,18 @@ export async function actOnOrphans(
     }
   }
   return pauses.length === 0 ? undefined : Math.min(...pauses);
+}
+
+/** In how many ms all that was found can be certain, once it is seen again; undefined when all is. */
+export async function uncertainMs(engine: Engine, pool: string): Promise<number | undefined> {
+  const orphans = [...(await engine.store.orphans()).values()];
+  const left = typesOf(engine, pool).flatMap((type) =>
+    orphans
+      .filter((orphan) => orphan.type === type.type)
+      .map(({ firstSeen, lastSeen }) => certainAfterMs(engine, type) - (lastSeen - firstSeen)),
+  );
+  const longest = left.reduce((most, ms) => Math.max(most, ms), 0);
+  return longest > 0 ? longest : undefined;
 }
 
 /** Longer than any call can last and be handed over, so that what is looked at twice is nobody's in between. */

@@ -2,7 +2,7 @@
 import { messageOf } from "../errors.js";
 import type { Engine } from "../traversal/engine.js";
 import { healHints } from "./hints.js";
-import { actOnOrphans, askedNote, findOrphans } from "./orphans.js";
+import { actOnOrphans, askedNote, findOrphans, uncertainMs } from "./orphans.js";
 import type { Policy } from "./policy.js";
 
 /** How soon a person's word is heard. */
@@ -16,7 +16,7 @@ export async function sweepSlowly(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, limits, store, log } = engine;
-  const done = `done:${pool}`;
+  const next = `next:${pool}`;
   let sweepAt = clock.monotonicMs() + limits.firstSlowSweepMs;
   let actAt = Number.POSITIVE_INFINITY;
   let heard = "";
@@ -24,13 +24,16 @@ export async function sweepSlowly(
   /** In how many ms the next one is due. */
   const sweep = async () => {
     const { nowMs } = await store.noteOrphans(new Map(), 0);
-    const dueMs = Number(await store.sweepNote(done)) + limits.slowSweepMs - nowMs;
-    if (dueMs > 0) return dueMs;
+    const dueMs = Number(await store.sweepNote(next)) - nowMs;
+    // A clock that was set back does not put it off.
+    if (dueMs > 0 && dueMs <= limits.slowSweepMs) return dueMs;
     await healHints(engine, pool, signal);
     await findOrphans(engine, pool, signal);
-    if (!signal.aborted) await store.noteSweep(done, String(nowMs));
+    // What is seen for the first time may be a person's to remove: nobody should wait an hour for the second look.
+    const pauseMs = Math.min(limits.slowSweepMs, (await uncertainMs(engine, pool)) ?? limits.slowSweepMs);
+    if (!signal.aborted) await store.noteSweep(next, String(nowMs + pauseMs));
     actAt = 0;
-    return limits.slowSweepMs;
+    return pauseMs;
   };
   const act = async (which: "all" | "decided") => {
     const ms = await actOnOrphans(engine, pool, policy, which, signal);

@@ -8,7 +8,7 @@ import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { defaultLimits } from "../../src/limits.js";
 import { healHints } from "../../src/observer/hints.js";
-import { actOnOrphans, certainAfterMs, findOrphans } from "../../src/observer/orphans.js";
+import { actOnOrphans, certainAfterMs, findOrphans, uncertainMs } from "../../src/observer/orphans.js";
 import { builtinTypes } from "../../src/providers/builtin.js";
 import type { CallContext, Marked, ResourceType, Thing } from "../../src/providers/provider.js";
 import { randomId } from "../../src/random-id.js";
@@ -158,6 +158,20 @@ describe.each(kinds)("a leaked %s", (name) => {
     await typeOf(name).delete(call, physicalId, {});
     await findOrphans(engine, "default");
     expect(await found()).toEqual([]);
+  });
+
+  it("is seen again as soon as that makes it certain", async () => {
+    await leak(name);
+    expect(await uncertainMs(engine, "default")).toBeUndefined();
+    await findOrphans(engine, "default");
+    const ms = certainAfterMs(engine, typeOf(name));
+    expect(await uncertainMs(engine, "default")).toBe(ms);
+    nowMs += ms - 1_000;
+    await findOrphans(engine, "default");
+    expect(await uncertainMs(engine, "default")).toBe(1_000);
+    nowMs += 1_000;
+    await findOrphans(engine, "default");
+    expect(await uncertainMs(engine, "default")).toBeUndefined();
   });
 
   it("is removed where that is the policy, but not before it was seen for longer than any call lasts", async () => {
@@ -330,6 +344,19 @@ describe("many at once", () => {
     await sweepTwice("remove");
     expect(sims()).toBe(10);
     expect(events.filter(({ what }) => what === "incident").length).toBe(1);
+  });
+
+  it("are found beside what its provider lists without saying what it is", async () => {
+    const { physicalId } = await leak("Sim::Resource");
+    const type = typeOf("Sim::Resource");
+    const list = type.list?.bind(type);
+    type.list = async function* (context) {
+      yield { physicalId: "x" } as Marked;
+      yield undefined as unknown as Marked;
+      yield* list?.(context) ?? [];
+    };
+    await findOrphans(engine, "default");
+    expect(await found()).toMatchObject([{ physicalId }]);
   });
 
   it("are removed at the pace of the budget, each by one of two observers", async () => {
