@@ -85,3 +85,7 @@ export function decodeEntry(text: string): IndexEntry {
 export function unexpected(script: string, tag: unknown): Error {
   return new HomeostatError("internal", `${script}.lua answered ${String(tag)}`);
 }
+
+export function isTraversal(text: unknown): text is string {
+  return typeof text === "string" && /^[1-9]\d*$/.test(text);
+}
