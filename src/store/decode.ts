@@ -71,7 +71,8 @@ function decodeNode(told: readonly string[]): NodeView {
   };
 }
 
-function optional(text: unknown): number | undefined {
+/** A number that may be left out. */
+export function optional(text: unknown): number | undefined {
   return text === "" ? undefined : Number(text);
 }
 

@@ -1,5 +1,6 @@
 /** Looks at reality: what is known before one, what it found, and what people say about it. */
-import { fieldsOf, pairs, unexpected } from "./decode.js";
+import { fieldsOf, optional, pairs, unexpected } from "./decode.js";
+import { eventArgs, hashText } from "./encode.js";
 import { Gathered } from "./gathered.js";
 import type { Observation, ObserveAnswer, OutboxEvent, Sight } from "./types.js";
 import { VisitStore } from "./visit-store.js";
@@ -107,7 +108,7 @@ export class LookStore extends VisitStore {
         type: observation.type,
         revision: observation.revision,
         stackRevision: observation.stackRevision,
-        fields: JSON.stringify(Object.entries(observation.fields).flat()),
+        fields: hashText(observation.fields),
         indexEntry: observation.index,
         events: JSON.stringify(observation.events.flatMap(({ id, text }) => [id, text])),
         seenAt: observation.seenAtMs,
@@ -115,7 +116,7 @@ export class LookStore extends VisitStore {
         entered: observation.entered ? 1 : "",
         want: want?.how ?? "",
         look: observation.look,
-        repairFields: JSON.stringify(Object.entries(want?.fields ?? {}).flat()),
+        repairFields: hashText(want?.fields),
         repairIndex: want?.index ?? "",
         callMs: want?.callMs ?? "",
         leaseMs: this.limits.leaseMs,
@@ -141,7 +142,7 @@ export class LookStore extends VisitStore {
         return {
           tag,
           why: why as Extract<ObserveAnswer, { tag: "noted" }>["why"],
-          ms: ms === "" ? undefined : Number(ms),
+          ms: optional(ms),
         };
       default:
         throw unexpected("observe", tag);
@@ -185,8 +186,7 @@ export class LookStore extends VisitStore {
         field,
         value,
         revision: announced?.revision ?? "",
-        eventId: announced?.event.id ?? "",
-        event: announced?.event.text ?? "",
+        ...eventArgs(announced?.event),
       },
     );
     if (tag === "stale" || tag === "missing") return { tag };
@@ -239,7 +239,7 @@ export class LookStore extends VisitStore {
         incidents: this.keys.incidents(stack),
         outbox: this.keys.outbox(stack),
       },
-      { now: this.clock(), incident, verdict, revision, eventId: event.id, event: event.text },
+      { now: this.clock(), incident, verdict, revision, ...eventArgs(event) },
     );
     if (tag === "ok") return { tag, resources: resources as string[] };
     if (tag === "answered") return { tag, verdict: String(resources) };

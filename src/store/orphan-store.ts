@@ -36,7 +36,7 @@ export class OrphanStore extends LookStore {
   }
 
   async forgetOrphans(ids: readonly string[]): Promise<void> {
-    if (ids.length > 0) await this.redis.hdel(this.keys.orphans, ...ids);
+    await this.dropFields(this.keys.orphans, ids);
   }
 
   /** Whether `taker` alone may remove it for `holdMs`; else in how many ms to ask again, never when it is not known any more. */
@@ -101,7 +101,7 @@ export class OrphanStore extends LookStore {
   }
 
   async forgetRetained(tokens: readonly string[]): Promise<void> {
-    if (tokens.length > 0) await this.redis.hdel(this.keys.retained, ...tokens);
+    await this.dropFields(this.keys.retained, tokens);
   }
 }
 

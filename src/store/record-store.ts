@@ -22,10 +22,8 @@ export class RecordStore extends ScheduleStore {
 
   /** Every claimed name with its stack id; hints, to be verified. */
   async names(): Promise<[name: string, stack: string][]> {
-    const shards = await Promise.all(
-      Array.from({ length: this.hintShards }, (_, shard) => this.redis.hgetall(this.keys.names(shard))),
-    );
-    return shards.flatMap((shard) => Object.entries(shard));
+    const shards = await this.ofShards((shard) => this.redis.hgetall(this.keys.names(shard)));
+    return shards.flatMap((names) => Object.entries(names));
   }
 
   /** The traversal that a request began, undefined when it is not known. */
@@ -118,6 +116,6 @@ export class RecordStore extends ScheduleStore {
   }
 
   async clearOutbox(stack: string, ids: readonly string[]): Promise<void> {
-    if (ids.length > 0) await this.redis.hdel(this.keys.outbox(stack), ...ids);
+    await this.dropFields(this.keys.outbox(stack), ids);
   }
 }

@@ -1,9 +1,8 @@
 /** What is due and when, outside of the stacks: hints, all to be verified, and the observers that look after them. */
 import { typed } from "./damage.js";
-import { pairs } from "./decode.js";
+import { optional, pairs } from "./decode.js";
 import { Gathered } from "./gathered.js";
 import { birthHint, duePlace, readHint, watchPlace, writeWatched } from "./hints.js";
-import { shardOf } from "./keys.js";
 import { ScriptStore } from "./script-store.js";
 import type { Watched } from "./types.js";
 
@@ -46,10 +45,8 @@ export class ScheduleStore extends ScriptStore {
 
   /** Ids of all stacks with a hint; for checkers. */
   async hinted(): Promise<string[]> {
-    const shards = Array.from({ length: this.hintShards }, (_, shard) => this.keys.due(shard));
-    return (await Promise.all(shards.map((key) => this.redis.zrange(key, "0", "-1"))))
-      .flat()
-      .map((hint) => readHint(hint).stack);
+    const hints = await this.ofShards((shard) => this.redis.zrange(this.keys.due(shard), "0", "-1"));
+    return hints.flat().map((hint) => readHint(hint).stack);
   }
 
   /** When the first hint of a shard falls due, ms; undefined when there is none. For checkers. */
@@ -113,7 +110,7 @@ export class ScheduleStore extends ScriptStore {
         limit: args.limit ?? 0,
       },
     );
-    return { stacks: pairs(stacks), nextMs: nextMs === "" ? undefined : Number(nextMs) };
+    return { stacks: pairs(stacks), nextMs: optional(nextMs) };
   }
 
   /** When something is looked at next, ms; undefined when it is not on the schedule. */
@@ -192,9 +189,8 @@ export class ScheduleStore extends ScriptStore {
     type: string,
     physicalId: string,
   ): Promise<{ stack: string; resource: string }[]> {
-    const key = `${type}\n${physicalId}`;
-    const shard = shardOf(key, this.hintShards);
-    const known = await this.#owners.ask(`${shard}\n${pool}`, key);
+    const key = physicalKey(type, physicalId);
+    const known = await this.#owners.ask(`${this.shardOf(key)}\n${pool}`, key);
     if (known === null) return [];
     return known.split("\t").map((one) => {
       const [stack = "", resource = ""] = one.split("\n");
@@ -209,8 +205,7 @@ export class ScheduleStore extends ScriptStore {
   }
 
   #watchShard({ stack, resource }: Watched): number {
-    const key = resource === undefined ? stack : `${resource.type}\n${resource.physicalId}`;
-    return shardOf(key, this.hintShards);
+    return this.shardOf(resource === undefined ? stack : physicalKey(resource.type, resource.physicalId));
   }
 
   async #watch(
@@ -235,6 +230,10 @@ export class ScheduleStore extends ScriptStore {
         limit,
       },
     );
-    return { nowMs: Number(now), entries: pairs(popped), nextMs: nextMs === "" ? undefined : Number(nextMs) };
+    return { nowMs: Number(now), entries: pairs(popped), nextMs: optional(nextMs) };
   }
+}
+
+function physicalKey(type: string, physicalId: string): string {
+  return `${type}\n${physicalId}`;
 }

@@ -45,12 +45,22 @@ export class ScriptStore {
     return shardOf(key, this.hintShards);
   }
 
+  /** Of every shard, in order. */
+  protected ofShards<T>(read: (shard: number) => Promise<T>): Promise<T[]> {
+    return Promise.all(Array.from({ length: this.hintShards }, (_, shard) => read(shard)));
+  }
+
+  protected async dropFields(key: string, fields: readonly string[]): Promise<void> {
+    if (fields.length > 0) await this.redis.hdel(key, ...fields);
+  }
+
   protected traversalKeys(at: { stack: string; traversal: number | string; attempt: string }) {
     const { stack, traversal, attempt } = at;
     return {
       stack: this.keys.stack(stack),
       graph: this.keys.graph(stack, traversal, attempt),
       sync: this.keys.sync(stack, traversal),
+      pending: this.keys.pending(stack),
     };
   }
 

@@ -1,6 +1,7 @@
 /** A traversal as a whole, from its beginning to what is left of a stack that is purged. */
 import { damaged, readStored, typed } from "./damage.js";
-import { decodeOperation, decodeRings, decodeView, isTraversal, unexpected } from "./decode.js";
+import { decodeOperation, decodeRings, decodeView, isTraversal, optional, unexpected } from "./decode.js";
+import { eventArgs } from "./encode.js";
 import { schemaVersion } from "./keys.js";
 import { RecordStore } from "./record-store.js";
 import type { Begin, BeginAnswer, Facts, OutboxEvent, Ring, SweepAnswer, View } from "./types.js";
@@ -96,7 +97,6 @@ export class TraversalStore extends RecordStore {
       "open",
       {
         ...this.traversalKeys({ stack, traversal, attempt }),
-        pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         garbage: this.keys.garbage(stack),
       },
@@ -125,7 +125,6 @@ export class TraversalStore extends RecordStore {
       "sweep",
       {
         ...this.traversalKeys({ stack, traversal, attempt }),
-        pending: this.keys.pending(stack),
         operations: this.keys.operations(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         outbox: this.keys.outbox(stack),
@@ -152,7 +151,7 @@ export class TraversalStore extends RecordStore {
       settle: settle === "1",
       outbox: outbox === "1",
       garbage: garbage === "1",
-      nextMs: nextMs === "" ? undefined : Number(nextMs),
+      nextMs: optional(nextMs),
       rings: [
         ...decodeRings(rings, Number(traversal), attempt),
         ...(operations as string[]).map((operation) =>
@@ -210,9 +209,8 @@ export class TraversalStore extends RecordStore {
       const [tag, first, record, ...more] = await this.run(
         "view",
         {
-          ...this.traversalKeys({ stack, traversal, attempt: attempt }),
+          ...this.traversalKeys({ stack, traversal, attempt }),
           resource: this.keys.resource(stack, resource),
-          pending: this.keys.pending(stack),
           queue: this.keys.queue(stack, traversal, attempt),
           operations: this.keys.operations(stack),
           lost: this.keys.lost(stack),
@@ -248,8 +246,7 @@ export class TraversalStore extends RecordStore {
         snapshot: settle.snapshot,
         status: settle.status,
         final: settle.final ? 1 : 0,
-        eventId: settle.event?.id ?? "",
-        event: settle.event?.text ?? "",
+        ...eventArgs(settle.event),
       },
     );
     return tag === "ok";

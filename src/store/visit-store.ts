@@ -1,6 +1,7 @@
 /** The visit of one node: claimed, decided, called, passed on; and calls that are answered from elsewhere. */
 import { damaged, newerSchema } from "./damage.js";
 import { decodeMark, decodeRings, fieldsOf, pairs, unexpected } from "./decode.js";
+import { eventArgs, hashText } from "./encode.js";
 import { schemaVersion } from "./keys.js";
 import { TraversalStore } from "./traversal-store.js";
 import type { ClaimAnswer, Commit, CommitAnswer, Ring, Visit } from "./types.js";
@@ -11,9 +12,8 @@ export class VisitStore extends TraversalStore {
     const answer = await this.run(
       "claim",
       {
-        ...this.traversalKeys({ stack, traversal, attempt }),
+        ...this.traversalKeys(visit),
         resource: this.keys.resource(stack, resource),
-        pending: this.keys.pending(stack),
         operations: this.keys.operations(stack),
         index: this.keys.index(stack),
       },
@@ -70,10 +70,9 @@ export class VisitStore extends TraversalStore {
     const answer = await this.run(
       "commit",
       {
-        ...this.traversalKeys({ stack, traversal, attempt }),
+        ...this.traversalKeys(visit),
         resource: this.keys.resource(stack, resource),
         next: this.keys.resource(stack, next?.resource ?? resource),
-        pending: this.keys.pending(stack),
         operations: this.keys.operations(stack),
         index: this.keys.index(stack),
         required: this.keys.required(stack),
@@ -94,11 +93,11 @@ export class VisitStore extends TraversalStore {
         mode: commit.mode,
         effect: commit.effect,
         operation: commit.operation ?? "",
-        fields: JSON.stringify(Object.entries(commit.fields ?? {}).flat()),
+        fields: hashText(commit.fields),
         requires: commit.requires === undefined ? "=" : commit.requires.join("\n"),
         index: commit.index ?? "",
         nextResource: next?.resource ?? "",
-        nextFields: JSON.stringify(Object.entries(next?.fields ?? {}).flat()),
+        nextFields: hashText(next?.fields),
         nextIndex: next?.index ?? "",
         value: commit.value ?? "",
         handed: commit.handed ?? "",
@@ -109,8 +108,7 @@ export class VisitStore extends TraversalStore {
         graceMs: this.limits.graceMs,
         ringMs: this.limits.ringMs,
         window: this.limits.windowNodes,
-        eventId: commit.event?.id ?? "",
-        event: commit.event?.text ?? "",
+        ...eventArgs(commit.event),
         changed: commit.changed ?? "",
       },
     );
@@ -143,7 +141,6 @@ export class VisitStore extends TraversalStore {
       "pass-on",
       {
         ...this.traversalKeys(visit),
-        pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
       },
       {
@@ -166,7 +163,6 @@ export class VisitStore extends TraversalStore {
       "end",
       {
         ...this.traversalKeys(visit),
-        pending: this.keys.pending(stack),
         queue: this.keys.queue(stack, traversal, attempt),
         outbox: this.keys.outbox(stack),
       },
@@ -230,7 +226,7 @@ export class VisitStore extends TraversalStore {
         strayResource: stray.resource,
         physical: thing.physical,
         thing: thing.text,
-        strayFields: JSON.stringify(Object.entries(stray.fields).flat()),
+        strayFields: hashText(stray.fields),
         strayIndex: stray.index,
       },
     );
