@@ -1,6 +1,7 @@
 /** Hints that were lost are made again: what has a thing is looked at, and a stack that wants a traversal gets one. */
 import { messageOf } from "../errors.js";
-import { stackPool, type Watched } from "../store/store.js";
+import { stackPool } from "../store/hints.js";
+import type { Watched } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
 import { isPutOff } from "./look.js";
 import { defaultPolicy } from "./policy.js";

@@ -3,7 +3,8 @@
  * must remember is in Redis; any number of observers may do the same at once (R12).
  */
 import { messageOf } from "../errors.js";
-import { readWatched, type Watched } from "../store/store.js";
+import { readWatched } from "../store/hints.js";
+import type { Watched } from "../store/store.js";
 import type { Engine } from "../traversal/engine.js";
 import { look, unstored } from "./look.js";
 import { reconverge } from "./reconverge.js";

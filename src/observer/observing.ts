@@ -9,7 +9,7 @@ import type { Subjects } from "../bus/subjects.js";
 import { messageOf } from "../errors.js";
 import type { ElectionNodes } from "../leadership/election-nodes.js";
 import { ShardLeadership } from "../leadership/shards.js";
-import { stackPool, watchPlace } from "../store/store.js";
+import { stackPool, watchPlace } from "../store/hints.js";
 import type { Engine } from "../traversal/engine.js";
 import { HintedLooks, observeShard } from "./observer.js";
 import type { Policy } from "./policy.js";

@@ -9,7 +9,8 @@
 import type { Redis } from "ioredis";
 import { policyOf, unstored } from "../observer/look.js";
 import { type Hint, HintedLooks, observeShard } from "../observer/observer.js";
-import { readWatched, type Sight, stackPool, type Watched, writeWatched } from "../store/store.js";
+import { readWatched, stackPool, writeWatched } from "../store/hints.js";
+import type { Sight, Watched } from "../store/store.js";
 import { VisitedResource } from "../traversal/visited-resource.js";
 import type { Life, Simulation } from "./simulation.js";
 

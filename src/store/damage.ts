@@ -1,9 +1,17 @@
 /** What Redis holds under a key and this version cannot use: the error names the key, never what it holds. */
 import { ReplyError } from "ioredis";
 import { HomeostatError } from "../errors.js";
+import { schemaVersion } from "./keys.js";
 
 export function damaged(key: string, cause: unknown): HomeostatError {
   return new HomeostatError("internal", `what Redis holds under ${key} cannot be used`, { cause });
+}
+
+export function newerSchema(stack: string, schema: unknown): HomeostatError {
+  return new HomeostatError(
+    "newer_version",
+    `stack ${stack} was stored with schema ${String(schema)}; this version knows ${schemaVersion}`,
+  );
 }
 
 /** @throws HomeostatError what `read` throws, or `internal` with the key for any other error. */

@@ -71,7 +71,8 @@ function decodeNode(told: readonly string[]): NodeView {
   };
 }
 
-function optional(text: unknown): number | undefined {
+/** A number that may be left out. */
+export function optional(text: unknown): number | undefined {
   return text === "" ? undefined : Number(text);
 }
 
@@ -84,4 +85,8 @@ export function decodeEntry(text: string): IndexEntry {
 
 export function unexpected(script: string, tag: unknown): Error {
   return new HomeostatError("internal", `${script}.lua answered ${String(tag)}`);
+}
+
+export function isTraversal(text: unknown): text is string {
+  return typeof text === "string" && /^[1-9]\d*$/.test(text);
 }

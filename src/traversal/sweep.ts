@@ -1,6 +1,7 @@
 /** Timers (R17): pops what is due, searches nothing, and looks at no stack that has nothing unfinished. */
 import { HomeostatError, messageOf } from "../errors.js";
-import { readHint, type SweepAnswer } from "../store/store.js";
+import { readHint } from "../store/hints.js";
+import type { SweepAnswer } from "../store/store.js";
 import type { Engine } from "./engine.js";
 import { firstGoal } from "./goal-document.js";
 import { prepareTraversal } from "./prepare.js";

@@ -12,14 +12,8 @@ import { HomeostatError, InvalidError, messageOf } from "../errors.js";
 import { type PolicyPart, resolvePolicy } from "../observer/policy.js";
 import type { Thing } from "../providers/provider.js";
 import { readStored } from "../store/damage.js";
-import {
-  type Commit,
-  type CommitAnswer,
-  type OutboxEvent,
-  type Ring,
-  stackPool,
-  type Visit,
-} from "../store/store.js";
+import { stackPool } from "../store/hints.js";
+import type { Commit, CommitAnswer, OutboxEvent, Ring, Visit } from "../store/store.js";
 import type { Engine, Milestone } from "./engine.js";
 import { giveAway, handOver, nothingMade } from "./hand-over.js";
 import { type LifecycleEvent, toOutbox } from "./lifecycle-event.js";

@@ -2,7 +2,7 @@
 import type { Redis } from "ioredis";
 import { HomeostatError, messageOf } from "../errors.js";
 import type { ProviderLog } from "../providers/provider.js";
-import { connectRedis } from "../store/store.js";
+import { connectRedis } from "../store/connection.js";
 
 const connectMs = 5_000;
 const oldest = [6, 2] as const;

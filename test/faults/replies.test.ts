@@ -1,7 +1,7 @@
 /** Theory: whatever is asked of Redis is answered, however often a connection breaks in the middle of its answers. */
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { Prng } from "../../src/simulator/prng.js";
-import { connectRedis } from "../../src/store/store.js";
+import { connectRedis } from "../../src/store/connection.js";
 import { startRedis, type TestRedis } from "../support/servers.js";
 import { chooseSeed } from "./site.js";
 import { TcpProxy } from "./tcp-proxy.js";

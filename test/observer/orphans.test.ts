@@ -12,8 +12,9 @@ import { actOnOrphans, certainAfterMs, findOrphans, uncertainMs } from "../../sr
 import { builtinTypes } from "../../src/providers/builtin.js";
 import type { CallContext, Marked, ResourceType, Thing } from "../../src/providers/provider.js";
 import { randomId } from "../../src/random-id.js";
+import { stackPool } from "../../src/store/hints.js";
 import { Sealing } from "../../src/store/sealing.js";
-import { type Orphan, Store, stackPool } from "../../src/store/store.js";
+import { type Orphan, Store } from "../../src/store/store.js";
 import type { Engine } from "../../src/traversal/engine.js";
 import type { LifecycleEvent } from "../../src/traversal/lifecycle-event.js";
 import { realClock } from "../../src/worker/clock.js";

@@ -4,8 +4,9 @@
  * answer. And every result that a header documents comes about.
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { writeWatched } from "../../src/store/hints.js";
 import { loadScripts, ScriptRunner } from "../../src/store/script.js";
-import { type Commit, type Observation, writeWatched } from "../../src/store/store.js";
+import type { Commit, Observation } from "../../src/store/store.js";
 import { type Node, type TestStack, withRedis } from "./stack.js";
 
 const server = withRedis();

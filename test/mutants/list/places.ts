@@ -1,0 +1,23 @@
+/** Files in which several faults are planted. */
+export const begin = "src/store/lua/begin.lua";
+export const claim = "src/store/lua/claim.lua";
+export const commit = "src/store/lua/commit.lua";
+export const handover = "src/store/lua/handover.lua";
+export const finish = "src/store/lua/lib/finish.lua";
+export const pass = "src/store/lua/lib/pass.lua";
+export const admit = "src/store/lua/lib/admit.lua";
+export const ring = "src/store/lua/lib/ring.lua";
+export const sweepScript = "src/store/lua/sweep.lua";
+export const visit = "src/traversal/visit.ts";
+export const plan = "src/graph/plan.ts";
+export const machine = "machines/resource.ts";
+export const stackMachine = "machines/stack.ts";
+export const look = "src/observer/look.ts";
+export const reconverge = "src/observer/reconverge.ts";
+export const fights = "src/observer/fights.ts";
+export const settle = "src/traversal/settle.ts";
+export const observer = "src/observer/observer.ts";
+export const observeScript = "src/store/lua/observe.lua";
+export const watchScript = "src/store/lua/watch.lua";
+export const freshScript = "src/store/lua/fresh.lua";
+export const incidentScript = "src/store/lua/incident.lua";
