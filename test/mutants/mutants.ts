@@ -55,6 +55,7 @@ const fights = "src/observer/fights.ts";
 const settle = "src/traversal/settle.ts";
 const observer = "src/observer/observer.ts";
 const observeScript = "src/store/lua/observe.lua";
+const attendScript = "src/store/lua/attend.lua";
 const watchScript = "src/store/lua/watch.lua";
 const freshScript = "src/store/lua/fresh.lua";
 const incidentScript = "src/store/lua/incident.lua";
@@ -628,6 +629,27 @@ export const mutants: readonly Mutant[] = [
     file: "src/traversal/provider-call.ts",
     find: "interrupted: signal.aborted,",
     replace: "interrupted: false,",
+  },
+  {
+    id: "abort-not-waited",
+    breaks: ["R10", "deadline before an update"],
+    subtle: true,
+    what: "After an update that was aborted another one begins before its deadline.",
+    file: claim,
+    find: "if (aborted or (unfinished and record[6] == '1')) and not late then",
+    replace: "if unfinished and record[6] == '1' and not late then",
+  },
+  {
+    id: "aborted-create-repeated",
+    breaks: ["R10"],
+    subtle: true,
+    what: "An idempotent create that was aborted is repeated while it may still take effect.",
+    file: machine,
+    find: `    { guard: "mustWait", actions: "wait" },
+    { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
+    { guard: "isNotMade", target: "creating", actions`,
+    replace: `    { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
+    { guard: "isNotMade", target: "creating", actions`,
   },
   {
     id: "refused-forgotten",
@@ -1645,6 +1667,61 @@ if redis.call('EXISTS', K.operations, K.garbage) > 0 then return { 'unfinished' 
     file: begin,
     find: "redis.call('HINCRBY', K.stack, 'retries', 1)",
     replace: "redis.call('HINCRBY', K.stack, 'retries', 0)",
+  },
+  {
+    id: "sound-still-spoiled",
+    breaks: ["O4"],
+    subtle: true,
+    what: "What somebody put right again is replaced by the next update.",
+    file: machine,
+    find: "recordSound: assign({ dirty: false, spoiled: false, failures: 0,",
+    replace: "recordSound: assign({ dirty: false, failures: 0,",
+  },
+  {
+    id: "left-although-changed",
+    breaks: ["O4", "R4"],
+    subtle: true,
+    what: "Whose difference is left alone by the observer's traversal goes on referring to what is there no more.",
+    file: machine,
+    find: 'event.type === "visit.update" && event.repair === false && event.fit === "same" && !context.doomed,',
+    replace:
+      'event.type === "visit.update" && event.repair === false && event.fit !== "replace" && !context.doomed,',
+  },
+  {
+    id: "unreadable-is-back",
+    breaks: ["O2", "O5"],
+    subtle: true,
+    what: "What a person has said to leave is made again once it could not be read for a while.",
+    file: observeScript,
+    find: "elseif A.finding ~= 'unreadable' then",
+    replace: "else",
+  },
+  {
+    id: "policy-during-look",
+    breaks: ["O5"],
+    subtle: true,
+    what: "A look that began under another policy mends what is not to be mended any more.",
+    file: attendScript,
+    find: "if A.field == 'policy' then redis.call('HINCRBY', K.stack, 'revision', 1) end\n",
+    replace: "",
+  },
+  {
+    id: "deleted-repaired",
+    breaks: ["O5"],
+    subtle: false,
+    what: "What a delete has not got to yet is kept in line.",
+    file: observeScript,
+    find: "if stack[5] == 'delete' or stack[4] == 'CANCELLED' then",
+    replace: "if stack[4] == 'CANCELLED' then",
+  },
+  {
+    id: "replacement-forgotten",
+    breaks: ["O4"],
+    subtle: true,
+    what: "A replacement by hand that failed is tried again as if nothing were to be replaced.",
+    file: reconverge,
+    find: "failed && replace !== undefined",
+    replace: "failed && replace === undefined",
   },
   {
     id: "retry-unasked",
