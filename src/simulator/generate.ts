@@ -31,6 +31,7 @@ interface Resource {
   fixed: number | undefined;
   references: Reference[];
   idempotent: boolean;
+  findable: boolean;
   /** Seconds; undefined: its calls take as long as they take. */
   timeout: number | undefined;
   retain: boolean;
@@ -219,15 +220,18 @@ class Generator {
   }
 
   #resource(name: string, before: Stack): Resource {
-    return {
+    const a = this.#number();
+    const resource = {
       name,
-      a: this.#number(),
+      a,
       fixed: this.#prng.chance(0.4) ? this.#number() : undefined,
       references: this.#references(before),
       idempotent: this.#prng.chance(0.15),
       timeout: this.#prng.chance(0.3) ? 5 + this.#prng.below(40) : undefined,
       retain: this.#prng.chance(0.04),
     };
+    // What cannot be found must be idempotent, or a person is asked.
+    return { ...resource, findable: !resource.idempotent || a % 2 === 0 };
   }
 
   #references(before: Stack): Reference[] {
@@ -325,7 +329,7 @@ function templateOf(stack: Stack): TemplateDocument {
 }
 
 function definitionOf(resource: Resource): Record<string, unknown> {
-  const { a, fixed, references, idempotent, timeout, retain } = resource;
+  const { a, fixed, references, idempotent, findable, timeout, retain } = resource;
   const values = references
     .filter(({ kind }) => kind !== "dependsOn")
     .map(({ property, kind, to }) => [
@@ -337,6 +341,7 @@ function definitionOf(resource: Resource): Record<string, unknown> {
     ...(fixed === undefined ? {} : { "!fixed": fixed }),
     ...Object.fromEntries(values),
     ...(idempotent ? { $idempotent: true } : {}),
+    ...(findable ? {} : { $findable: false }),
     ...(timeout === undefined ? {} : { $timeout: `${timeout}s` }),
   };
   const dependsOn = references.filter(({ kind }) => kind === "dependsOn").map(({ to }) => to);

@@ -32,6 +32,8 @@ interface OpenCall {
   token: string;
   operation: Operation;
   life: Life;
+  /** Up to then it may take effect, at least. */
+  until: number;
 }
 
 export class Invariants implements Watcher {
@@ -40,6 +42,8 @@ export class Invariants implements Watcher {
   readonly #goals: Goals;
   readonly #redis: Redis;
   readonly #open = new Set<OpenCall>();
+  /** Until when a call that was aborted may take effect, at least; by token and operation. */
+  readonly #aborted = new Map<string, number>();
   /** Workers that were paused at some time: their lease may have run out under them. */
   readonly #suspended = new Set<Life>();
   /** Calls that failed for good, and under which traversal. */
@@ -139,6 +143,10 @@ export class Invariants implements Watcher {
 
   callFails(call: CallContext, operation: Operation, life: Life, error: unknown): void {
     if (operation === "read") return;
+    for (const open of this.#open) {
+      if (open.signal === call.signal && call.signal.aborted)
+        this.#aborted.set(`${call.token} ${operation}`, open.until);
+    }
     const traversal = life.delivery?.visit.traversal ?? 0;
     const key = `${call.token} ${operation} ${traversal}`;
     const times = (this.#retried.get(key) ?? 0) + 1;
@@ -153,7 +161,8 @@ export class Invariants implements Watcher {
     // A look may come at any time: it changes nothing, and concludes nothing that has changed meanwhile.
     if (operation === "read") return;
     this.#checkOverlap(call, operation, life);
-    this.#open.add({ token: call.token, signal: call.signal, operation, life });
+    const { token, signal, deadlineMs } = call;
+    this.#open.add({ token, signal, operation, life, until: this.#simulation.now + deadlineMs });
     if (operation === "delete") this.#deleting.add(call.token);
     if (operation !== "find") await this.#checkRight(call, operation, life);
     if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
@@ -245,6 +254,9 @@ export class Invariants implements Watcher {
 
   /** 1. No two operations on one resource at once, unless a lease ran out under a paused or crashed worker. */
   #checkOverlap(call: CallContext, operation: Operation, life: Life): void {
+    const landsUntil = this.#aborted.get(`${call.token} ${operation}`) ?? 0;
+    if (isLasting(operation) && landsUntil > this.#simulation.now)
+      this.#violate(1, `${operation} of ${call.resource} starts while one that was aborted may take effect`);
     for (const open of this.#open) {
       const { life: other } = open;
       if (other.pausedUntil > 0) this.#suspended.add(other);
@@ -473,6 +485,11 @@ function hasReference(value: unknown): boolean {
   return text.includes('"get_resource"') || text.includes('"get_attr"')
     ? hasCall(value as JsonObject)
     : false;
+}
+
+/** Twice in any order is not as good as once. */
+function isLasting(operation: Operation): boolean {
+  return operation === "create" || operation === "update";
 }
 
 function includes(found: JsonObject, wanted: JsonObject): boolean {

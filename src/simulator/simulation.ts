@@ -645,6 +645,10 @@ export class Simulation {
     this.log(`${life.name} calls ${operation} of ${resource} (${call.token})`);
     this.world.calls.push({ operation, stack, resource, token: call.token, worker: life.name });
     await this.#unseen(() => each(this.#watchers, (watcher) => watcher.callStarts(call, operation, life)));
+    // Whatever took so long, from then on somebody waits for a deadline.
+    call.signal.addEventListener("abort", () => {
+      this.faults += 1;
+    });
     let result: T;
     try {
       const work = this.#perform(life, call, operation, properties, effect);

@@ -247,6 +247,26 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     wrong: { plant: endLeases },
   },
   {
+    title: "1 a call begins while one that was aborted may take effect",
+    says: /^invariant 1: update of A starts while one that was aborted may take effect$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1, $timeout: 5s}}}}}
+  - settle: true
+  - hold: {resource: A, op: update}
+  - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 2, $timeout: 5s}}}}}
+  - settle: true`,
+    wrong: {
+      plant: ({ store }, redis) => {
+        const claim = store.claim.bind(store);
+        store.claim = async (visit, holder) => {
+          const key = store.keys.resource(visit.stack, visit.resource);
+          if ((await redis.exists(key)) === 1) await redis.hset(key, "deadline", "");
+          return claim(visit, holder);
+        };
+      },
+    },
+  },
+  {
     title: "2 what something still refers to is deleted",
     says: /^invariant 2: A-\d is deleted while B-\d, which refers to it, still exists$/,
     steps: `${made}\n  - delete: {stack: foo}\n  - settle: true`,

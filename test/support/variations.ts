@@ -59,6 +59,7 @@ export const exploredScenarios: readonly string[] = [
   "observe-missing",
   "observe-pause-resume",
   "observe-policy",
+  "observe-policy-during-look",
   "observe-repair-fails-often",
   "observe-replace",
   "observe-replace-by-hand",

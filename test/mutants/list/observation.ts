@@ -1,6 +1,6 @@
 /** Faults in looks at reality and in repairs. */
 import type { Mutant } from "../mutants.js";
-import { begin, commit, freshScript, look, machine, observeScript, observer, visit } from "./places.js";
+import { begin, commit, freshScript, look, machine, observer, observeScript, visit } from "./places.js";
 
 export const observation: readonly Mutant[] = [
   // --- observation

@@ -18,6 +18,7 @@ export const fights = "src/observer/fights.ts";
 export const settle = "src/traversal/settle.ts";
 export const observer = "src/observer/observer.ts";
 export const observeScript = "src/store/lua/observe.lua";
+export const attendScript = "src/store/lua/attend.lua";
 export const watchScript = "src/store/lua/watch.lua";
 export const freshScript = "src/store/lua/fresh.lua";
 export const incidentScript = "src/store/lua/incident.lua";

@@ -1,6 +1,7 @@
 /** Faults in what keeps repairs within bounds, and in what is looked at when. */
 import type { Mutant } from "../mutants.js";
 import {
+  attendScript,
   begin,
   fights,
   freshScript,
@@ -313,5 +314,60 @@ export const policy: readonly Mutant[] = [
     file: reconverge,
     find: "!(failed && isTriedAgain(record))",
     replace: "!failed",
+  },
+  {
+    id: "sound-still-spoiled",
+    breaks: ["O4"],
+    subtle: true,
+    what: "What somebody put right again is replaced by the next update.",
+    file: machine,
+    find: "recordSound: assign({ dirty: false, spoiled: false, failures: 0,",
+    replace: "recordSound: assign({ dirty: false, failures: 0,",
+  },
+  {
+    id: "left-although-changed",
+    breaks: ["O4", "R4"],
+    subtle: true,
+    what: "Whose difference is left alone by the observer's traversal goes on referring to what is there no more.",
+    file: machine,
+    find: 'event.type === "visit.update" && event.repair === false && event.fit === "same" && !context.doomed,',
+    replace:
+      'event.type === "visit.update" && event.repair === false && event.fit !== "replace" && !context.doomed,',
+  },
+  {
+    id: "unreadable-is-back",
+    breaks: ["O2", "O5"],
+    subtle: true,
+    what: "What a person has said to leave is made again once it could not be read for a while.",
+    file: observeScript,
+    find: "elseif A.finding ~= 'unreadable' then",
+    replace: "else",
+  },
+  {
+    id: "policy-during-look",
+    breaks: ["O5"],
+    subtle: true,
+    what: "A look that began under another policy mends what is not to be mended any more.",
+    file: attendScript,
+    find: "if A.field == 'policy' then redis.call('HINCRBY', K.stack, 'revision', 1) end\n",
+    replace: "",
+  },
+  {
+    id: "deleted-repaired",
+    breaks: ["O5"],
+    subtle: false,
+    what: "What a delete has not got to yet is kept in line.",
+    file: observeScript,
+    find: "if stack[5] == 'delete' or stack[4] == 'CANCELLED' then",
+    replace: "if stack[4] == 'CANCELLED' then",
+  },
+  {
+    id: "replacement-forgotten",
+    breaks: ["O4"],
+    subtle: true,
+    what: "A replacement by hand that failed is tried again as if nothing were to be replaced.",
+    file: reconverge,
+    find: "failed && replace !== undefined",
+    replace: "failed && replace === undefined",
   },
 ];
