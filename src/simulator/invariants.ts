@@ -64,6 +64,8 @@ export class Invariants implements Watcher {
   readonly #announced = new Set<string>();
   /** What the newest event of each resource says, by stack and id. */
   readonly #told = new Map<string, Map<string, { revision: number; what: string }>>();
+  /** Under which traversal a create or an update was decided last, by token. */
+  readonly #meant = new Map<string, number>();
   /** Under which traversal a thing was made or last updated, and after how many effects. */
   readonly #touched = new Map<string, { traversal: number; at: number }>();
   /** What became of the physical world, one effect after the other. */
@@ -97,6 +99,9 @@ export class Invariants implements Watcher {
 
   committed(visit: Visit, commit: Commit, answer: CommitAnswer): void {
     if (answer.tag !== "ok") return;
+    const { effect, operation } = commit;
+    if (effect === "intent" && operation !== "delete" && visit.node.startsWith("u:"))
+      this.#meant.set(visit.resource, visit.traversal);
     const required = this.#required.get(visit.resource) ?? new Set();
     this.#required.set(visit.resource, new Set([...required, ...(commit.requires ?? [])]));
     this.#checkIncarnation(visit, commit);
@@ -165,7 +170,7 @@ export class Invariants implements Watcher {
     this.#open.add({ token, signal, operation, life, until: this.#simulation.now + deadlineMs });
     if (operation === "delete") this.#deleting.add(call.token);
     if (operation !== "find") await this.#checkRight(call, operation, life);
-    if (operation === "create" || operation === "update") await this.#checkPrerequisites(call, life);
+    if (isLasting(operation)) await this.#checkPrerequisites(call, life);
   }
 
   callEnds(call: CallContext, operation: Operation, life: Life): void {
@@ -195,12 +200,19 @@ export class Invariants implements Watcher {
     const thing = this.#simulation.world.things.get(physicalId);
     if (thing === undefined) return;
     this.#retained.delete(physicalId);
-    const traversal = life.delivery?.visit.traversal ?? life.repairs.get(call.token) ?? 0;
+    const traversal = this.#traversalOf(call, life);
     this.#touched.set(physicalId, { traversal, at: this.#history.length });
     this.#history.push({ id: physicalId, state: { ...thing } });
     const goal = this.#goals.at(call.stack, traversal);
     if (goal === undefined || isLate) return;
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.known);
+  }
+
+  /** Whoever ends or repeats what another goal began says what that one said. */
+  #traversalOf({ token }: CallContext, { delivery, repairs }: Life): number {
+    if (delivery === undefined) return repairs.get(token) ?? 0;
+    const { node, traversal } = delivery.visit;
+    return node.startsWith("u:") ? traversal : (this.#meant.get(token) ?? traversal);
   }
 
   async beforeRemoval({ id: physicalId, stack }: PhysicalThing): Promise<void> {
@@ -284,8 +296,10 @@ export class Invariants implements Watcher {
   ): Promise<void> {
     // A thing that was handed over to a record of its own has its token from another.
     const ids = new Set([token, life.delivery?.visit.resource ?? token]);
-    const fields = ["holder", "intent", "deadline"] as const;
+    const fields = ["holder", "intent", "deadline", "retain"] as const;
     const records = await this.#simulation.store.resources(stack, [...ids], fields);
+    if (operation === "delete" && records.some((record) => (record?.retain ?? "") !== ""))
+      this.#violate(2, `${resource} is deleted, though it is retained`);
     const wrong = records
       .filter((record) => record?.holder !== undefined)
       .map((record) => this.#wrongIn(record ?? {}, operation, life));

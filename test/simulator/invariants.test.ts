@@ -277,6 +277,24 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     },
   },
   {
+    title: "2 what is retained is deleted",
+    says: /^invariant 2: A is deleted, though it is retained$/,
+    steps: `
+  - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, deletion_policy: Retain}}}}
+  - settle: true
+  - delete: {stack: foo}
+  - settle: true`,
+    wrong: {
+      plant: ({ store }) => {
+        const claim = store.claim.bind(store);
+        store.claim = async (visit, holder) => {
+          const answer = await claim(visit, holder);
+          return answer.tag === "claimed" ? { ...answer, record: { ...answer.record, retain: "" } } : answer;
+        };
+      },
+    },
+  },
+  {
     title: "3 a create starts before what it requires",
     says: /^invariant 3: B is touched before A has reached the goal 1$/,
     steps: made,

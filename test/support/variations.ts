@@ -44,6 +44,7 @@ export const exploredScenarios: readonly string[] = [
   "create-then-add",
   "delete-rollback",
   "empty",
+  "fail-beyond-window",
   "failure-overtaken",
   "idempotent",
   "held-release-early",

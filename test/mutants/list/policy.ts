@@ -370,4 +370,13 @@ export const policy: readonly Mutant[] = [
     find: "failed && replace !== undefined",
     replace: "failed && replace === undefined",
   },
+  {
+    id: "deleted-retried-as-seen",
+    breaks: ["O7"],
+    subtle: true,
+    what: "A delete that failed is tried again as a traversal of the observer's, and leaves an empty stack.",
+    file: reconverge,
+    find: 'kind: record.action === "delete" ? "delete" : "observe",',
+    replace: 'kind: "observe",',
+  },
 ];
