@@ -73,8 +73,8 @@ export const observation: readonly Mutant[] = [
     subtle: true,
     what: "What is not answered in time is taken for missing.",
     file: look,
-    find: 'aborting().abort(new Error("the read took too long"));',
-    replace: 'aborting().abort(new Error("the read took too long"));\n      return undefined as T;',
+    find: "reject(new ProviderError(",
+    replace: "resolve(undefined);\n        void (new ProviderError(",
   },
   {
     id: "unreadable-forgets",
