@@ -412,13 +412,20 @@ function viewOf(id: string, record: ResourceRecord): StackView {
     reason:
       (state === "complete" && context.action === "observe" ? "" : context.reason) ||
       (record.why ?? "").replaceAll("\n", "; "),
-    traversal: Number(record.traversal),
-    updatesLeft: Number(record.updatesLeft),
-    cleanupsLeft: Number(record.cleanupsLeft),
+    traversal: wholeNumber(record.traversal),
+    updatesLeft: wholeNumber(record.updatesLeft),
+    cleanupsLeft: wholeNumber(record.cleanupsLeft),
     ...(record.paused ? { paused: pauseNote(record.paused) } : {}),
     createdAt: new Date(Number(record.createdAt)).toISOString(),
     updatedAt: new Date(Number(record.updatedAt)).toISOString(),
   };
+}
+
+/** @throws RangeError for anything else: nobody who reads the reply could use it. */
+function wholeNumber(text: string | undefined): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number)) throw new RangeError("not a whole number");
+  return number;
 }
 
 function unreadable(id: string, name: string, reason: string): StackView {

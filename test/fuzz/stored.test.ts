@@ -229,10 +229,15 @@ describe("what was found", () => {
     await daemon.works();
   });
 
-  it("one record that cannot be used does not keep the others from being listed", async () => {
+  it.each([
+    ["snapshot", '{"v":'],
+    ["cleanupsLeft", "{}"],
+    ["updatesLeft", "1e999"],
+    ["createdAt", "x"],
+  ])("one record whose %s cannot be used does not keep the others from being listed", async (field, text) => {
     const stack = await daemon.settledStack("web");
     await daemon.settledStack("other");
-    await daemon.redis.hset(`hs:{${stack}}:s`, "snapshot", '{"v":');
+    await daemon.redis.hset(`hs:{${stack}}:s`, field, text);
     const { stacks } = await daemon.client.call("list", {});
     expect(stacks.map(({ name, status }) => [name, status])).toEqual([
       ["other", "COMPLETE"],
