@@ -110,6 +110,7 @@ describe("Local::Directory", () => {
           (await startWorker({ text: worker, input, at: { step, signal: "SIGKILL" } }).result) !== undefined;
         if (operation === "create") {
           expect((await type.find(callOf(), wanted)) !== undefined, `step ${step}`).toBe(existsSync(path));
+          if (!existsSync(path)) expect(readdirSync(folder), `step ${step}`).toEqual([]);
           await type.create(callOf(), wanted);
         }
         expect(statSync(path, { throwIfNoEntry: false })?.mode ?? 0o40755, `step ${step}`).toBe(0o40755);

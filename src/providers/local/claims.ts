@@ -19,7 +19,7 @@ import { z } from "zod";
 import { errno, ignoreMissing } from "../../servers/folder-lock.js";
 import { isAlive, ownIdentity } from "../../servers/process-identity.js";
 import { type CallContext, type ListContext, type Marked, ProviderError } from "../provider.js";
-import type { Pulse } from "../pulse.js";
+import { Pulse } from "../pulse.js";
 import {
   fileSystemError,
   identityOf,
@@ -84,6 +84,28 @@ export class PathClaims {
     return claim?.token === token ? claim : undefined;
   }
 
+  /**
+   * Where the thing is that an incarnation has made, undefined when there is none. What a call of it that died has left
+   * at `path` is cleared away: nobody else may ever come there again.
+   */
+  async find(call: CallContext, path: string): Promise<string | undefined> {
+    const claim = await this.ownedBy(call.token);
+    if (claim !== undefined && (await isMade(claim))) return claim.path;
+    const place = claim?.path ?? path;
+    const holder = (await ignoreMissing(readdir(this.#hold(place))))?.[0];
+    const isLeft = holder === undefined ? claim !== undefined : !(await isHolderAlive(holder));
+    if (!isLeft) return undefined;
+    return this.hold(place, new Pulse(call), async (held) => {
+      if (held.isOwnedBy(call) && held.claim !== undefined && (await isMade(held.claim))) return place;
+      if ((await lookAt(place)) === undefined) await held.forget(call);
+      return undefined;
+    });
+  }
+
+  #hold(path: string): string {
+    return join(this.#holds, sha256(path));
+  }
+
   /** What stands at the claimed paths and is what was put there. */
   async *marked(
     { log, signal }: ListContext,
@@ -104,7 +126,7 @@ export class PathClaims {
   }
 
   async hold<T>(path: string, pulse: Pulse, work: (held: HeldPath) => Promise<T>): Promise<T> {
-    const hold = join(this.#holds, sha256(path));
+    const hold = this.#hold(path);
     await Promise.all(
       [this.#claims, this.#tokens, this.#holds].map((folder) =>
         mkdir(folder, { recursive: true, mode: 0o700 }),
@@ -341,6 +363,11 @@ export type Marks = z.infer<typeof marksSchema>;
 
 export function marksOf({ token, stack, stackName, resource, deployment }: Marks): Marks {
   return { token, stack, stackName, resource, ...(deployment === undefined ? {} : { deployment }) };
+}
+
+async function isMade(claim: Claim): Promise<boolean> {
+  const found = await lookAt(claim.path);
+  return found !== undefined && identityOf(found) === claim.made;
 }
 
 /** Something is at the path that this resource did not make. */

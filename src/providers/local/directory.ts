@@ -102,11 +102,9 @@ export function localDirectory(claims: PathClaims, baseDir: string): ResourceTyp
       });
     },
 
-    async find(call) {
-      const claim = await claims.ownedBy(call.token);
-      if (claim === undefined) return undefined;
-      const found = await lookAt(claim.path);
-      return found !== undefined && identityOf(found) === claim.made ? describe(claim.path) : undefined;
+    async find(call, wanted) {
+      const path = await claims.find(call, resolve(baseDir, wanted.path));
+      return path === undefined ? undefined : describe(path);
     },
 
     list: (context) => claims.marked(context, (found) => found.isDirectory()),

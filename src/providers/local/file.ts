@@ -117,11 +117,9 @@ export function localFile(claims: PathClaims, baseDir: string): ResourceType {
       });
     },
 
-    async find(call) {
-      const claim = await claims.ownedBy(call.token);
-      if (claim === undefined) return undefined;
-      const found = await lookAt(claim.path);
-      return found !== undefined && identityOf(found) === claim.made ? readThing(claim.path) : undefined;
+    async find(call, wanted) {
+      const path = await claims.find(call, resolve(baseDir, wanted.path));
+      return path === undefined ? undefined : readThing(path);
     },
 
     list: (context) => claims.marked(context, (found) => found.isFile()),
