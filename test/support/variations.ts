@@ -504,8 +504,9 @@ export async function* interrupted(
   redis: Redis,
 ): AsyncGenerator<Varied> {
   const head = untilLastGoal(scenario) ?? [];
-  const fails = head.some((step) => step.kind === "fail");
-  const end = fails && name === "update" ? "" : after;
+  const failing = head.flatMap((step) => (step.kind === "fail" ? step.with.op : []));
+  const fails = name === "update" ? failing.length > 0 : failing.includes("delete");
+  const end = fails ? "" : after;
   for (let k = 0; ; k += strides[scenario.name] ?? 1) {
     const begin = relaxed(head).filter(({ kind }) => kind !== "expect");
     const rest = steps(`  - visits: ${k}\n${text}\n  - settle: true\n${end}`);
