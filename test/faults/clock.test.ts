@@ -1,6 +1,7 @@
 /**
  * Theory: leases and timers run on a clock that never steps back. When the one of redis-server is set back by an hour,
- * nothing waits for that hour; when it is set forward, leases end early, and no harm comes of it.
+ * nothing waits for that hour. When it is set forward, leases and deadlines end early, as if a call took effect after its
+ * deadline: who lives hands over what it made, and what the dead made is found by the slow sweep.
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -17,7 +18,7 @@ import { until } from "../servers/command.js";
 import { buildProgram, type Program } from "../support/build.js";
 import type { TestRedis } from "../support/servers.js";
 import { chooseSeed, recoveryMs, Site } from "./site.js";
-import { describeWeather, Storm } from "./storm.js";
+import { describeWeather, type Fault, Storm } from "./storm.js";
 
 const run = promisify(execFile);
 const hasCompiler = await run("cc", ["--version"]).then(
@@ -80,12 +81,17 @@ class Clockwork {
   }
 }
 
-async function withClock(name: string, work: (site: Site, clock: Clockwork) => Promise<void>): Promise<void> {
+async function withClock(
+  name: string,
+  work: (site: Site, clock: Clockwork) => Promise<void>,
+  args: readonly string[] = [],
+): Promise<void> {
   const clock = new Clockwork(name);
   const site = await Site.open({
     main: program.main,
     seed: chooseSeed(`clock, ${name}`),
     redis: clock.start(),
+    args,
   });
   try {
     await work(site, clock);
@@ -98,24 +104,35 @@ async function withClock(name: string, work: (site: Site, clock: Clockwork) => P
 const timeout = ms * 2 + recoveryMs.brisk * 2 + 60_000;
 
 describe.skipIf(!hasCompiler)("a redis-server whose clock is set", { concurrent: true, timeout }, () => {
-  it("back and forth, while daemons are killed, loses nothing and keeps nobody waiting", () =>
-    withClock("storm", async (site, clock) => {
+  it.each<[string, number[], Fault[], string[]]>([
+    ["back, while daemons are killed", [-3_600, -60, -5], ["clock", "kill"], []],
+    ["back and forth", [-3_600, -60, -5, 5, 3_600], ["clock"], []],
+    [
+      "back and forth, while daemons are killed and orphans removed",
+      [-3_600, -60, -5, 5, 3_600],
+      ["clock", "kill"],
+      ["--orphans", "remove"],
+    ],
+  ])("%s, loses nothing and keeps nobody waiting", (name, seconds, faults, args) => {
+    const weather = async (site: Site, clock: Clockwork) => {
       const storm = new Storm(site, {
-        faults: ["clock", "kill"],
+        faults,
         ms,
         everyMs: 1_500,
         daemons: 2,
         stacks: ["one", "two"],
-        moveClock: (seconds) => clock.move(seconds),
+        clock: { move: (by) => clock.move(by), seconds },
       });
       await site.startDaemons(2);
       try {
         await storm.run();
         await storm.end();
       } finally {
-        console.log(`clock: ${describeWeather(storm.weather)}`);
+        console.log(`clock ${name}: ${describeWeather(storm.weather)}`);
       }
-    }));
+    };
+    return withClock(name, weather, args);
+  });
 
   it("back by an hour at the moment when all daemons die has another sweeper within seconds", () =>
     withClock("sweeper", async (site, clock) => {

@@ -30,6 +30,8 @@ export interface SiteOptions {
   natsConfig?: string;
   /** Further modules of providers. */
   providers?: readonly string[];
+  /** Further arguments of a daemon. */
+  args?: readonly string[];
 }
 
 export class Daemon {
@@ -126,7 +128,7 @@ export class Site {
   }
 
   async daemon(): Promise<Daemon> {
-    const { main, providers = [] } = this.#options;
+    const { main, providers = [], args = [] } = this.#options;
     const brisk = join(import.meta.dirname, "brisk.mjs");
     const modules = [...(this.pace === "brisk" ? [brisk] : []), ...providers];
     const world = this.place.path("world");
@@ -140,7 +142,7 @@ export class Site {
       FAULT_WORLD: world,
       FAULT_STATE: state,
     };
-    const running = this.place.start(["daemon", ...urls, ...folders, ...given], {
+    const running = this.place.start(["daemon", ...urls, ...folders, ...given, ...args], {
       env: this.pace === "brisk" ? short : {},
     });
     const daemon = new Daemon(running);

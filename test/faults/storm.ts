@@ -17,8 +17,8 @@ export interface StormOptions {
   everyMs: number;
   daemons: number;
   stacks: readonly string[];
-  /** Sets the clock of Redis, by seconds. */
-  moveClock?: (seconds: number) => Promise<void>;
+  /** Sets the clock of Redis, each time by one of these seconds. */
+  clock?: { move: (seconds: number) => Promise<void>; seconds: readonly number[] };
 }
 
 export interface Weather {
@@ -45,6 +45,8 @@ export class Storm {
   readonly #site: Site;
   readonly #options: StormOptions;
   readonly #asked = new Map<string, Asked>();
+  /** What was asked and what was broken, with the time. */
+  readonly #journal: string[] = [];
   #generation = 0;
   #client: Client | undefined;
 
@@ -81,6 +83,10 @@ export class Storm {
     return this.#site.prng.below(2 ** 31);
   }
 
+  #note(what: string): void {
+    this.#journal.push(`${new Date().toISOString()} ${what}`);
+  }
+
   #count(what: string): void {
     this.weather.counts[what] = (this.weather.counts[what] ?? 0) + 1;
   }
@@ -106,6 +112,7 @@ export class Storm {
         ? await this.#up(stack, goal)
         : await this.#unlessMissing(this.#call(kind, { name: stack }));
     this.#count(kind);
+    this.#note(`${stack}: ${kind} -> ${reply?.traversal} (generation ${this.#generation})`);
     if (reply === undefined) return;
     if (reply.stack === asked.stack && reply.traversal < asked.traversal) {
       this.#site.anomalies.push(`${stack}: goal ${reply.traversal} came after goal ${asked.traversal}`);
@@ -188,7 +195,9 @@ export class Storm {
         const up = this.#site.daemons.filter((daemon) => daemon.isUp);
         if (up.length === 0) return;
         this.#count("kills");
-        return prng.pick(up).kill();
+        const daemon = prng.pick(up);
+        this.#note(`kill ${daemon.running.child.pid}`);
+        return daemon.kill();
       }
       case "stop": {
         const up = this.#site.daemons.filter((daemon) => daemon.isUp && !daemon.stopped);
@@ -213,9 +222,14 @@ export class Storm {
         proxy.stall();
         await sleep(500 + prng.below(4_000));
         return proxy.heal();
-      case "clock":
+      case "clock": {
         this.#count("clock jumps");
-        return this.#options.moveClock?.(prng.pick([-3_600, -60, -5, 5, 3_600]));
+        const { clock } = this.#options;
+        if (clock === undefined) return;
+        const seconds = prng.pick(clock.seconds);
+        this.#note(`clock ${seconds} s`);
+        return clock.move(seconds);
+      }
       case "replies":
         this.#count("times of lost replies");
         redisProxy.loseReplies(0.03);
@@ -250,7 +264,7 @@ export class Storm {
       if (wrong.length === 0) break;
       if (performance.now() - began > recoveryMs[this.#site.pace]) {
         throw new Error(
-          `after ${Math.round((performance.now() - began) / 1000)} s:\n${wrong.join("\n")}\n${this.#site.lastWords()}`,
+          `after ${Math.round((performance.now() - began) / 1000)} s:\n${wrong.join("\n")}\n${this.#journal.join("\n")}\n${this.#site.lastWords()}`,
         );
       }
       await sleep(pollMs);
