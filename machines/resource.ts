@@ -63,7 +63,8 @@ interface Knowledge {
 /** `late`: the deadline of the last call has passed, so that no call can take effect any more. */
 export type ResourceEvent =
   /**
-   * An update visit. `fit` compares the goal's properties with the recorded ones. `repair: false`: a traversal that leaves
+   * An update visit. `fit` compares the goal's type and properties with the recorded ones; where nothing was made,
+   * "replace" says that its token must not carry them. `repair: false`: a traversal that leaves
    * this resource's drift to others.
    */
   | ({
@@ -125,6 +126,7 @@ const visitsOfBroken = {
     { guard: "mayHaveMade", target: "uncertain", actions: ["countCall", "find"] },
     { guard: "mustWait", actions: "wait" },
     { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
+    { guard: "isToBeAnother", target: "deleted", actions: "replace" },
     { guard: "isNotMade", target: "creating", actions: ["countCall", "expectThing", "create"] },
     { guard: "needsReplacement", target: "replaced", actions: "replace" },
     { target: "updating", actions: ["countCall", "soil", "update"] },
@@ -210,6 +212,8 @@ export const resourceMachine = setup({
     isLateAnswer: ({ context, event }) =>
       event.type === "absent" && event.call === context.call && event.late,
     needsReplacement: ({ event }) => event.type === "visit.update" && event.fit === "replace",
+    isToBeAnother: ({ context, event }) =>
+      event.type === "visit.update" && event.fit === "replace" && !context.physical && !context.unsure,
     isInLine: ({ context, event }) => event.type === "visit.update" && event.fit === "same" && !context.dirty,
     isSpoiled: ({ context }) => context.spoiled,
     leavesDrift: ({ context, event }) =>
@@ -344,7 +348,10 @@ export const resourceMachine = setup({
   states: {
     declared: {
       on: {
-        "visit.update": { target: "creating", actions: ["countCall", "expectThing", "create"] },
+        "visit.update": [
+          { guard: "isToBeAnother", target: "deleted", actions: "replace" },
+          { target: "creating", actions: ["countCall", "expectThing", "create"] },
+        ],
         "visit.cleanup": [
           { guard: "isStillWanted", actions: "pass" },
           { target: "deleted", actions: "forget" },

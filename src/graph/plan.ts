@@ -254,15 +254,17 @@ function planCleanups(
   );
 }
 
-/** A best incarnation may yet be replaced when its update is visited; one that is in line or was never made may not. */
+/**
+ * A best incarnation may yet be replaced when its update is visited; one that is in line may not. What was never made may
+ * be handed over before that visit (R10).
+ */
 function needsCleanup(
   id: string,
   entry: IndexEntry | undefined,
   choices: ReadonlyMap<string, Choice>,
 ): boolean {
   const choice = choices.get(entry?.name ?? "");
-  if (choice?.resource !== id) return true;
-  return choice.included && !(entry?.state === "declared" && (entry.intent ?? "") === "");
+  return choice?.resource !== id || choice.included;
 }
 
 function connectUpdates(updates: ReadonlyMap<string, PlannedNode>): void {

@@ -14,7 +14,7 @@ import type { Life, Passage, Simulation } from "./simulation.js";
 /**
  * crash: a process vanishes; pause: it stands still, perhaps past its lease; duplicate, lose, delay: of a notification;
  * fail: a retryable error of the provider; repeat: the store's answer is lost and the call sent again (R18); late: what a
- * paused worker had begun to create comes to be after the deadline, and the worker lives to tell; refuse: the bus does
+ * paused worker had begun to create comes to be after the deadline, and nobody dies who could tell; refuse: the bus does
  * not take, or does not say that it took, a notification or an event; abort: a call with a timeout takes longer.
  */
 export const faultKinds = [
@@ -36,6 +36,10 @@ const faultsPerRun = 4;
 
 /** How likely a fault is at one point where it can strike. */
 const faultChance = 0.04;
+
+/** How likely it is for a create whose worker stands still; and how long after its deadline it lands, at most. */
+const lateChance = 0.5;
+const lateMs = 60_000;
 
 /** How likely whoever goes lets all others go first from then on, in a run by urgency. */
 const demotionChance = 0.02;
@@ -66,7 +70,7 @@ interface WaitingEffect {
   abortsAt: number | undefined;
   /** Aborted: its worker does not renew any more, and may do something else. */
   cut: boolean;
-  /** Lands although it is too late. */
+  /** May land although it is too late. */
   late: boolean;
   /** When it takes effect, drawn as soon as its worker is away; as long as it works, any moment will do. */
   landsAt: number | undefined;
@@ -98,8 +102,9 @@ export class Explorer {
   readonly #workers: number;
   readonly #lives: Life[] = [];
   readonly #failures = new Map<string, number>();
-  /** Those that must live to hand over what they made too late. */
-  readonly #survivors = new Set<Life>();
+  /** What of two faults in one run may leave a thing too many, which nothing but a slow sweep finds. */
+  #isLossy = false;
+  #comesLate = false;
   #waiting: Waiting[] = [];
   #effects: WaitingEffect[] = [];
   #steps = 0;
@@ -187,7 +192,7 @@ export class Explorer {
   async #disturbCalls(mayTakeLong: boolean): Promise<boolean> {
     const { life } = this.#order.pick(this.#effects);
     if (!this.#isAway(life)) {
-      if (this.#mayCrash(life)) this.simulation.crash(life, "during a call");
+      if (this.#crashes()) this.simulation.crash(life, "during a call");
       else if (this.#strikes("pause")) void this.simulation.pause(life, 1_000 * (1 + this.#fate.below(150)));
     }
     if (!mayTakeLong || !this.#order.chance(slowCallChance)) return false;
@@ -220,13 +225,6 @@ export class Explorer {
     const { simulation } = this;
     simulation.now = Math.max(simulation.now, at);
     for (const effect of this.#effects.filter((one) => this.#isLate(one))) {
-      const { life, operation } = effect;
-      if (!effect.cut && !life.dead && operation === "create" && this.#strikes("late")) {
-        effect.late = true;
-        effect.landsAt = this.simulation.now;
-        this.#survivors.add(life);
-        continue;
-      }
       this.#effects.splice(this.#effects.indexOf(effect), 1);
       effect.miss();
     }
@@ -282,7 +280,7 @@ export class Explorer {
       throw new ProviderError("injected failure", { retryable: true });
     }
     let abortsAt: number | undefined;
-    if (timeoutMs !== undefined && this.#mayFail(key) && this.#strikes("abort")) {
+    if (timeoutMs !== undefined && !this.#comesLate && this.#mayFail(key) && this.#loses("abort")) {
       this.#failures.set(key, (this.#failures.get(key) ?? 0) + 1);
       abortsAt = this.simulation.now + timeoutMs;
     }
@@ -309,7 +307,7 @@ export class Explorer {
   #proceed(waiting: Waiting): void {
     this.#waiting = this.#waiting.filter((one) => one !== waiting && !one.life.dead);
     const { life, label, proceed } = waiting;
-    if (this.#mayCrash(life)) {
+    if (this.#crashes()) {
       const after = this.#fate.chance(0.5);
       if (after) proceed({ crashAfter: true, repeat: false });
       else this.simulation.crash(life, `before ${label}`);
@@ -328,8 +326,21 @@ export class Explorer {
     proceed({ crashAfter: false, repeat: isRepeatable(label) && this.#strikes("repeat") });
   }
 
-  #mayCrash(life: Life): boolean {
-    return !this.#survivors.has(life) && this.#strikes("crash");
+  #crashes(): boolean {
+    return !this.#comesLate && this.#loses("crash");
+  }
+
+  #loses(kind: "crash" | "abort"): boolean {
+    const strikes = this.#strikes(kind);
+    this.#isLossy ||= strikes;
+    return strikes;
+  }
+
+  #isToComeLate({ life, cut, operation }: WaitingEffect): boolean {
+    if (operation !== "create" || cut || life.dead || this.#isLossy) return false;
+    const strikes = this.#strikes("late", lateChance);
+    this.#comesLate ||= strikes;
+    return strikes;
   }
 
   /** What is under way in the real system when its worker vanishes may take until the deadline. */
@@ -337,6 +348,11 @@ export class Explorer {
     const { now } = this.simulation;
     for (const effect of this.#effects) {
       if (effect.landsAt !== undefined || !this.#isAlone(effect)) continue;
+      if (this.#isToComeLate(effect)) {
+        effect.late = true;
+        effect.landsAt = effect.deadline + this.#fate.below(lateMs);
+        continue;
+      }
       const afterMs = this.#order.chance(0.5) ? 0 : this.#order.below(Math.max(1, effect.deadline - now));
       effect.landsAt = now + afterMs;
     }
@@ -351,8 +367,9 @@ export class Explorer {
       effect.miss();
       return;
     }
-    const { life, call, operation, late } = effect;
-    if (late) this.simulation.late.add(call.token);
+    const { life, call, operation } = effect;
+    const late = effect.late && this.simulation.now >= effect.deadline;
+    if (late) this.simulation.late.add(call);
     const how = `${late ? " too late" : ""}${effect.cut ? ", though aborted" : ""}${life.dead ? ", its worker is gone" : ""}`;
     this.simulation.log(`${operation} of ${call.resource} takes effect${how}`);
     effect.land();
@@ -384,9 +401,8 @@ export class Explorer {
     return "deliver";
   }
 
-  #strikes(kind: FaultKind): boolean {
-    if (!this.#kinds.has(kind) || this.struck >= faultsPerRun || !this.#fate.chance(faultChance))
-      return false;
+  #strikes(kind: FaultKind, chance = faultChance): boolean {
+    if (!this.#kinds.has(kind) || this.struck >= faultsPerRun || !this.#fate.chance(chance)) return false;
     this.#nextFault += 1;
     if (this.spared.has(this.#nextFault)) return false;
     this.struck += 1;

@@ -193,10 +193,14 @@ export class Invariants implements Watcher {
       if (found !== undefined) this.known.recorded(physicalId, found.properties);
       return;
     }
-    this.known.touched(call.token, physicalId);
     // What comes to be after its deadline is promised to be handed over, and nothing else.
-    const isLate = this.#simulation.late.has(call.token);
-    if (operation === "create" && !isLate) this.#checkToken(call.token);
+    const isLate = this.#simulation.late.has(call);
+    // A create that is repeated gives what is there, as it is.
+    const isRepeated = operation === "create" && this.#touched.has(physicalId);
+    // A thing that was handed over to a record of its own has its token from another.
+    const isStray = (life.delivery?.visit.resource ?? call.token) !== call.token;
+    if (!isLate && !isRepeated && !isStray) this.known.touched(call.token, physicalId);
+    if (operation === "create") this.#checkToken(call.token);
     const thing = this.#simulation.world.things.get(physicalId);
     if (thing === undefined) return;
     this.#retained.delete(physicalId);
@@ -298,7 +302,7 @@ export class Invariants implements Watcher {
     const ids = new Set([token, life.delivery?.visit.resource ?? token]);
     const fields = ["holder", "intent", "deadline", "retain"] as const;
     const records = await this.#simulation.store.resources(stack, [...ids], fields);
-    if (operation === "delete" && records.some((record) => (record?.retain ?? "") !== ""))
+    if (operation === "delete" && (records.at(-1)?.retain ?? "") !== "")
       this.#violate(2, `${resource} is deleted, though it is retained`);
     const wrong = records
       .filter((record) => record?.holder !== undefined)
@@ -338,7 +342,8 @@ export class Invariants implements Watcher {
   /** 7. One token never makes two physical things. */
   #checkToken(token: string): void {
     const made = this.#simulation.world.made.get(token) ?? 0;
-    if (made > 1) this.#violate(7, `the token ${token} has made ${made} things`);
+    const late = [...this.#simulation.late].filter((call) => call.token === token).length;
+    if (made - late > 1) this.#violate(7, `the token ${token} has made ${made} things`);
   }
 
   /** 10. Without faults whoever can go on is told at once, by whoever made it possible. */

@@ -275,6 +275,10 @@ export class ObservedInvariants implements Looker {
     }
     const policy = policyOf(goal, name, stored, type);
     if (sighting?.found === undefined && sighting !== undefined) {
+      // Its replacement has come to nothing and is made once more: nobody fought it.
+      const loss = `${stack} ${resource} is lost`;
+      if (this.#judged.has(loss)) return;
+      this.#judged.add(loss);
       return this.#noteFight(stack, name, existence, policy);
     }
     const paths = sighting === undefined ? [] : pathsOf(sighting, policy.ignore);

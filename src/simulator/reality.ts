@@ -248,7 +248,8 @@ export class Reality {
 
   /** Wherever a goal stopped, nothing is a mixture that no goal asked for. */
   *ofNoGoal(): Generator<string> {
-    const versions = this.#past.versions.filter(({ stack }) => stack === this.#stack);
+    // What a drifted thing shows by now, others may have been brought in line with.
+    const versions = [...this.#past.versions.filter(({ stack }) => stack === this.#stack), ...this.#things];
     const versionsOf = (name: string) => versions.filter((version) => version.name === name);
     for (const thing of this.#things) {
       const goals = this.#past.goals.all(this.#stack);

@@ -218,8 +218,8 @@ export class Simulation {
   fateOfRing: (() => "deliver" | "duplicate" | "lose" | { delayMs: number }) | undefined;
   /** Exploring: a lease was renewed, and with it a call's deadline. */
   renewed: ((life: Life, resource: string, callMs: number) => void) | undefined;
-  /** Tokens whose create took effect after its deadline. */
-  readonly late = new Set<string>();
+  /** Creates that took effect after their deadline. */
+  readonly late = new Set<CallContext>();
   /** Set to be asked after every effect; a true answer parks the call there. */
   afterEffect: (() => Promise<boolean>) | undefined;
   readonly #redis: Redis;
@@ -689,9 +689,11 @@ export class Simulation {
     const { physicalId = "", properties: found } = (result ?? {}) as Partial<Reading>;
     if (physicalId !== "") this.log(`${operation} of ${resource} (${call.token}): ${physicalId}`);
     for (const watcher of this.#watchers) watcher.effect(call, operation, properties, life, physicalId);
+    // A create that is repeated gives what is there, as it is.
+    const changes = operation !== "find" && !(operation === "create" && before.has(physicalId));
     for (const looker of this.#lookers) {
       if (operation === "read") looker.read(call, found, life);
-      else if (operation !== "find") looker.changed(call, physicalId, before.get(physicalId), life);
+      else if (changes) looker.changed(call, physicalId, before.get(physicalId), life);
     }
     const { afterEffect } = this;
     if (afterEffect !== undefined && (await this.#unseen(afterEffect))) {

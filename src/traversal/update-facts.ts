@@ -103,8 +103,15 @@ function fitOf(
   resource: VisitedResource,
   properties: JsonObject,
 ): UpdateFacts["fit"] {
-  if (!resource.context.physical) return "inPlace";
   if (resource.field("type") !== type.type) return "replace";
+  if (!resource.context.physical) {
+    // A create that is believed to have come to nothing may come too late: its token carries one set only (R10).
+    const isTried = resource.state === "declared" && resource.field("tried") !== "";
+    if (!isTried) return "inPlace";
+    return type.compare(resource.triedOrApplied(engine), properties).changed.length === 0
+      ? "inPlace"
+      : "replace";
+  }
   const change = type.compare(resource.properties(engine), properties);
   if (change.changed.length === 0) return "same";
   return change.replace ? "replace" : "inPlace";

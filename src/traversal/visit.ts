@@ -206,6 +206,10 @@ class VisitRun {
     resource.set({ handed: "" });
     await this.#recordThing(this.#readThing(text));
     if (isToGo) {
+      if (resource.state === "deleted") {
+        resource.keepTried();
+        resource.step(event);
+      }
       resource.set({ intent: "delete" });
       return { event: { type: "resume", late: true, cleanup: true, ...this.#provider().capabilities } };
     }

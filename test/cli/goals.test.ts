@@ -1,5 +1,5 @@
 /** Theory: whatever becomes of a goal, the command says so by its exit status, and programs can read the rest. */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
@@ -90,6 +90,20 @@ describe("reached (0)", () => {
     const told = documents((await place.run(["events", "shop", "--json"])).stdout);
     expect(told.map((document) => event.parse(document).stackName)).toEqual(told.map(() => "shop"));
     expect(told.length).toBeGreaterThanOrEqual(events.length);
+  });
+
+  it("makes what had the wrong type as another one, and leaves nothing of the first", async () => {
+    const one = (type: string, properties: object) =>
+      JSON.stringify({ resources: { it: { type, properties } } });
+    await place.write("shop.yaml", one("Local::File", { path: "missing/page.html", content: "hello" }));
+    expect((await place.run(["up", "-f", "shop.yaml"])).status).toBe(3);
+    await place.write("shop.yaml", one("Local::Directory", { path: "pages" }));
+    expect(await place.run(["up", "-f", "shop.yaml"])).toMatchObject({ status: 0, stderr: "" });
+    const shown = documents((await place.run(["show", "shop", "--json"])).stdout);
+    expect(shown).toMatchObject([{ resources: [{ name: "it", type: "Local::Directory", state: "ready" }] }]);
+    expect(await readdir(place.home)).toContain("pages");
+    expect(await place.run(["delete", "shop"])).toMatchObject({ status: 0, stderr: "" });
+    expect(await readdir(place.home)).not.toContain("pages");
   });
 
   it("takes parameters, reads the template from stdin and embeds files beside the template", async () => {

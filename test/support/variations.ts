@@ -51,6 +51,7 @@ export const exploredScenarios: readonly string[] = [
   "invert-in-place",
   "invert-replaced",
   "invert-then-delete",
+  "late-then-replaced",
   "observe-delete-during-repair",
   "observe-delete-missing",
   "observe-during-update",
@@ -390,14 +391,20 @@ const landingsOf: readonly Landing[] = [
  * After the deadline: who made it lives, and hands it over, though its record is gone. No order of deletion is promised
  * then: only where there is none.
  */
-const tooLate: Landing = { afterMs: 100_000, lives: true };
+const tooLate: Readonly<Record<string, readonly Landing[]>> = {
+  "create-delete": [{ afterMs: 100_000, lives: true }],
+  "late-then-replaced": [
+    { afterMs: 61_500, lives: true },
+    { afterMs: 80_000, lives: true },
+  ],
+};
 
 /** The k-th call loses its worker, and takes effect later; k = 0, 1, 2, … */
 export async function* landings(scenario: Scenario, redis: Redis): AsyncGenerator<Varied> {
   const head = relaxed(untilLastGoal(scenario) ?? []).filter(({ kind }) => kind !== "expect");
   for (let k = 0, reached = true; reached; k += 1) {
     const usual = landingsOf[k % landingsOf.length] as Landing;
-    for (const landing of scenario.name === "create-delete" ? [usual, tooLate] : [usual]) {
+    for (const landing of [usual, ...(tooLate[scenario.name] ?? [])]) {
       const end = [...steps(`${landing.find ?? ""}  - settle: true\n`), ...outcomeOf(scenario)];
       let driver: LandingDriver | undefined;
       const run = runOf({ ...scenario, steps: [...head, ...end] }, redis, (simulation) => {
@@ -416,15 +423,15 @@ class LandingDriver extends ScriptedDriver {
   #landsAt = 0;
   reached = false;
 
-  constructor(simulation: Simulation, call: number, { afterMs, longMs, lives }: Landing) {
+  constructor(simulation: Simulation, number: number, { afterMs, longMs, lives }: Landing) {
     super(simulation);
     this.#simulation = simulation;
     let calls = 0;
-    simulation.gateOfEffect = async (life, { token }, operation) => {
+    simulation.gateOfEffect = async (life, call, operation) => {
       // A look changes nothing that could come later.
       if (operation === "read") return;
       calls += 1;
-      if (calls !== call + 1) return;
+      if (calls !== number + 1) return;
       this.reached = true;
       if (lives && operation !== "create") return;
       simulation.faults += 1;
@@ -434,7 +441,7 @@ class LandingDriver extends ScriptedDriver {
       if (longMs !== undefined) await clock.sleep(longMs);
       if (lives) {
         void simulation.pause(life, afterMs);
-        simulation.late.add(token);
+        simulation.late.add(call);
         simulation.gate = async (caller) => {
           if (caller === life) await landed;
           return { crashAfter: false, repeat: false };

@@ -331,9 +331,41 @@ export const calls: readonly Mutant[] = [
     file: machine,
     find: `    { guard: "mustWait", actions: "wait" },
     { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
-    { guard: "isNotMade", target: "creating", actions`,
+    { guard: "isToBeAnother", target`,
     replace: `    { guard: "mustAsk", target: "uncertain", actions: ["recordQuestion", "ask"] },
-    { guard: "isNotMade", target: "creating", actions`,
+    { guard: "isToBeAnother", target`,
+  },
+  {
+    id: "unmade-without-cleanup",
+    breaks: ["R2", "R10"],
+    subtle: true,
+    what: "What was never made has no cleanup, though it may be handed over before its update, which then replaces it.",
+    file: plan,
+    find: "return choice?.resource !== id || choice.included;",
+    replace: `if (choice?.resource !== id) return true;
+  return choice.included && !(entry?.state === "declared" && (entry.intent ?? "") === "");`,
+  },
+  {
+    id: "token-of-two-sets",
+    breaks: ["R10"],
+    subtle: true,
+    what: "A token that a create is believed to have come to nothing with carries other properties the next time.",
+    file: "src/traversal/update-facts.ts",
+    find: 'const isTried = resource.state === "declared" && resource.field("tried") !== "";',
+    replace: "const isTried = false;",
+  },
+  {
+    id: "given-up-stays-so",
+    breaks: ["R10"],
+    subtle: true,
+    what: "What is handed over to a record that was given up unmade is recorded, and not deleted.",
+    file: visit,
+    find: `      if (resource.state === "deleted") {
+        resource.keepTried();
+        resource.step(event);
+      }
+`,
+    replace: "",
   },
   {
     id: "retained-deleted",
