@@ -90,11 +90,12 @@ export class PathClaims {
    */
   async find(call: CallContext, path: string): Promise<string | undefined> {
     const claim = await this.ownedBy(call.token);
-    if (claim !== undefined && (await isMade(claim))) return claim.path;
+    const made = claim !== undefined && (await isMade(claim)) ? claim.path : undefined;
     const place = claim?.path ?? path;
     const holder = (await ignoreMissing(readdir(this.#hold(place))))?.[0];
-    const isLeft = holder === undefined ? claim !== undefined : !(await isHolderAlive(holder));
-    if (!isLeft) return undefined;
+    const isClaimLeft = claim !== undefined && made === undefined;
+    const isLeft = holder === undefined ? isClaimLeft : !(await isHolderAlive(holder));
+    if (!isLeft) return made;
     return this.hold(place, new Pulse(call), async (held) => {
       if (held.isOwnedBy(call) && held.claim !== undefined && (await isMade(held.claim))) return place;
       if ((await lookAt(place)) === undefined) await held.forget(call);
