@@ -2,7 +2,14 @@
  * The door to NATS: rings for ready nodes, publishes lifecycle events. Messages are doorbells (R11, R12): keys, never
  * truth, never property values.
  */
-import { ErrorCode, headers, type JetStreamClient, type MsgHdrs, NatsError } from "nats";
+import {
+  ErrorCode,
+  headers,
+  type JetStreamClient,
+  type JetStreamPublishOptions,
+  type MsgHdrs,
+  NatsError,
+} from "nats";
 import { z } from "zod";
 import { HomeostatError } from "../errors.js";
 import type { ProviderLog } from "../providers/provider.js";
@@ -39,6 +46,7 @@ export class NatsBus implements Bus {
   readonly #subjects: Subjects;
   readonly #log: ProviderLog;
   #mending: Promise<void> | undefined;
+  #lostAt: number | undefined;
 
   constructor(link: NatsLink, streams: Streams, subjects: Subjects, log: ProviderLog) {
     const { connection, jetstreamDomain } = link;
@@ -62,6 +70,15 @@ export class NatsBus implements Bus {
     return inTurns(events, async ({ id, text }) => this.#publish(this.#subjectOf(id, text), text, id));
   }
 
+  /** What waits for a confirmation ends in time all the same. */
+  connectionLost(): void {
+    this.#lostAt ??= performance.now();
+  }
+
+  connectionBack(): void {
+    this.#lostAt = undefined;
+  }
+
   #subjectOf(id: string, text: string): string {
     try {
       return this.#subjects.event(JSON.parse(text) as LifecycleEvent);
@@ -74,14 +91,21 @@ export class NatsBus implements Bus {
   async #publish(subject: string, body: string, id?: string): Promise<void> {
     const options = { headers: traced(), ...(id === undefined ? {} : { msgID: id }) };
     try {
-      await this.#jetstream.publish(subject, body, options);
+      await this.#send(subject, body, options);
     } catch (error) {
       if (isMissing(error)) await this.#mend();
       else if (!isTimeout(error)) throw explained(error);
-      await this.#jetstream.publish(subject, body, options).catch((again: unknown) => {
+      await this.#send(subject, body, options).catch((again: unknown) => {
         throw explained(again);
       });
     }
+  }
+
+  async #send(subject: string, body: string, options: Partial<JetStreamPublishOptions>): Promise<void> {
+    // A short break is over before anybody need know of it; in a long one nobody waits, and nothing piles up.
+    if (this.#lostAt !== undefined && performance.now() - this.#lostAt > publishMs)
+      throw new Error("NATS is away");
+    await this.#jetstream.publish(subject, body, options);
   }
 
   /** Nobody listens: the stream was deleted, or JetStream is not back yet. One of many publishers sees to it. */

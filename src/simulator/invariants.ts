@@ -68,8 +68,6 @@ export class Invariants implements Watcher {
   readonly #meant = new Map<string, number>();
   /** Under which traversal a thing was made or last updated, and after how many effects. */
   readonly #touched = new Map<string, { traversal: number; at: number }>();
-  /** What became of the physical world, one effect after the other. */
-  readonly #history: { id: string; state: PhysicalThing | undefined }[] = [];
 
   constructor(simulation: Simulation, goals: Goals, redis: Redis) {
     this.#simulation = simulation;
@@ -205,8 +203,8 @@ export class Invariants implements Watcher {
     if (thing === undefined) return;
     this.#retained.delete(physicalId);
     const traversal = this.#traversalOf(call, life);
-    this.#touched.set(physicalId, { traversal, at: this.#history.length });
-    this.#history.push({ id: physicalId, state: { ...thing } });
+    this.#touched.set(physicalId, { traversal, at: this.known.history.length });
+    this.known.note(physicalId);
     const goal = this.#goals.at(call.stack, traversal);
     if (goal === undefined || isLate) return;
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.known);
@@ -220,7 +218,7 @@ export class Invariants implements Watcher {
   }
 
   async beforeRemoval({ id: physicalId, stack }: PhysicalThing): Promise<void> {
-    this.#history.push({ id: physicalId, state: undefined });
+    this.known.removed(physicalId);
     for (const thing of [...this.#simulation.world.things.values()]) {
       if (thing.id === physicalId || !thing.refersTo.has(physicalId)) continue;
       if (this.#isReleased(this.known.of(thing), physicalId)) continue;
@@ -234,7 +232,7 @@ export class Invariants implements Watcher {
       goals: this.#goals,
       known: this.known,
       failures: this.#failures,
-      versions: this.#history.flatMap(({ state }) => (state === undefined ? [] : [state])),
+      versions: this.known.history.flatMap(({ state }) => (state === undefined ? [] : [state])),
       required: this.#required,
       retained: this.#retained,
       deleting: this.#deleting,
@@ -260,7 +258,7 @@ export class Invariants implements Watcher {
       [...world.values()].findLast(
         (other) => other.name === name && other.stack === thing.stack && other.id !== physicalId,
       );
-    for (const [index, { id, state }] of this.#history.entries()) {
+    for (const [index, { id, state }] of this.known.history.entries()) {
       if (state === undefined) world.delete(id);
       else world.set(id, state);
       if (index >= at && goals.some((goal) => isAsWanted(goal, thing, others))) return true;

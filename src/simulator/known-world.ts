@@ -15,6 +15,8 @@ export class KnownWorld {
   readonly #seen = new Map<string, Set<string>>();
   /** What was taken away, as it was. */
   readonly #missing = new Map<string, PhysicalThing>();
+  /** What became of each thing, by physical id, one after the other; undefined: it was removed. */
+  readonly history: { id: string; state: PhysicalThing | undefined }[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -60,6 +62,17 @@ export class KnownWorld {
       else seen.delete(name);
     }
     this.#seen.set(physicalId, seen);
+    this.note(physicalId);
+  }
+
+  /** A thing may have become another one. */
+  note(physicalId: string): void {
+    const thing = this.#world.things.get(physicalId);
+    if (thing !== undefined) this.history.push({ id: physicalId, state: { ...this.of(thing) } });
+  }
+
+  removed(physicalId: string): void {
+    this.history.push({ id: physicalId, state: undefined });
   }
 
   of(thing: PhysicalThing): PhysicalThing {

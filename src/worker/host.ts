@@ -147,9 +147,10 @@ class RunningHost implements Host {
       prefix: keyPrefix(subjects.prefix),
       soon: (place, ms) => bell.ring(place, ms),
     });
+    const bus = new NatsBus(link, streams, subjects, log);
     const engine: Engine = {
       store,
-      bus: new NatsBus(link, streams, subjects, log),
+      bus,
       clock: realClock,
       random: { id: randomId, fraction: Math.random },
       types: this.#options.types,
@@ -165,11 +166,13 @@ class RunningHost implements Host {
     if (roles.includes("api")) await this.#startService(engine, link, subjects, streamLimits);
     void watchConnection(link, log, {
       lost: () => {
+        bus.connectionLost();
         for (const worker of this.#workers) worker.connectionLost();
         this.#observing?.connectionLost();
         this.#sweeper?.connectionLost();
       },
       back: () => {
+        bus.connectionBack();
         for (const worker of this.#workers) worker.connectionBack();
         this.#observing?.connectionBack();
         this.#sweeper?.connectionBack();
