@@ -37,14 +37,13 @@ def observe(nats):
             ask_at = time.monotonic() + ASK_S
             listed.clear()
             ask()
-        for path, before in seen.items():
-            if (found := look(path)) != before:
-                publish(TOLD, {"type": TYPE, "physical_id": path})
-                seen[path] = found
+        told = {path: found for path, before in seen.items() if (found := look(path)) != before}
+        for path in told:
+            publish(TOLD, {"type": TYPE, "physical_id": path})
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + BEAT_S
             publish(TOLD + ".heartbeat", {"every_s": BEAT_S})
-        send("PING")  # Its answer comes after all that is waiting, and shows that the server lives.
+        send("PING")  # Its answer comes after all that is waiting, and shows that the server has what was told.
         while (words := lines.readline().split())[:1] != [b"PONG"]:
             if words[:1] == [b"PING"]:
                 send("PONG")
@@ -60,6 +59,7 @@ def observe(nats):
                     seen.update(known)
             elif words[:1] in ([], [b"-ERR"]):
                 raise ConnectionError(b" ".join(words).decode() or "NATS has closed the connection")
+        seen.update((path, found) for path, found in told.items() if path in seen)
         time.sleep(LOOK_S)
 
 
