@@ -435,6 +435,8 @@ class VisitRun {
     const goal = this.#goal;
     const update = this.#update;
     if (goal === undefined || update === undefined) throw new Error("only an update replaces");
+    // There is nothing to retain: what comes too late is one too many.
+    if (this.#resource.state === "deleted") this.#resource.set({ retain: "" });
     const taken = update.alternate;
     if (taken !== undefined) {
       this.#resource.set({ replacedBy: taken });
