@@ -106,8 +106,7 @@ function fitOf(
   if (resource.field("type") !== type.type) return "replace";
   if (!resource.context.physical) {
     // A create that is believed to have come to nothing may come too late: its token carries one set only (R10).
-    const isTried = resource.state === "declared" && resource.field("tried") !== "";
-    if (!isTried) return "inPlace";
+    if (resource.field("absent") === "") return "inPlace";
     return type.compare(resource.triedOrApplied(engine), properties).changed.length === 0
       ? "inPlace"
       : "replace";

@@ -296,8 +296,9 @@ class VisitRun {
   async #again(failed = false): Promise<Next> {
     // A repair that was cut short may still land until its deadline.
     this.#resource.set(failed ? { intent: "" } : { intent: "", deadline: "" });
-    // What has turned out not to exist refers to nothing (R1).
+    // What has turned out not to exist refers to nothing (R1), and may yet come too late, whatever comes between (R10).
     const freed = this.#resource.state === "declared" ? { requires: [] } : {};
+    if (this.#resource.state === "declared") this.#resource.set({ absent: "1" });
     if (!this.#current) return this.#end({ mode: "outcome", effect: "keep", ...freed });
     const next = await this.#decide();
     if ("event" in next && this.#resource.would(next.event) === "pass") {
@@ -434,6 +435,8 @@ class VisitRun {
     const goal = this.#goal;
     const update = this.#update;
     if (goal === undefined || update === undefined) throw new Error("only an update replaces");
+    // There is nothing to retain: what comes too late is one too many.
+    if (this.#resource.state === "deleted") this.#resource.set({ retain: "" });
     const taken = update.alternate;
     if (taken !== undefined) {
       this.#resource.set({ replacedBy: taken });

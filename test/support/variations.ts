@@ -393,6 +393,8 @@ const landingsOf: readonly Landing[] = [
  */
 const tooLate: Readonly<Record<string, readonly Landing[]>> = {
   "create-delete": [{ afterMs: 100_000, lives: true }],
+  "late-after-failure": [{ afterMs: 80_000, lives: true }],
+  "late-retained": [{ afterMs: 80_000, lives: true }],
   "late-then-replaced": [
     { afterMs: 61_500, lives: true },
     { afterMs: 80_000, lives: true },
