@@ -196,7 +196,8 @@ export class Invariants implements Watcher {
     // A create that is repeated gives what is there, as it is.
     const isRepeated = operation === "create" && this.#touched.has(physicalId);
     // A thing that was handed over to a record of its own has its token from another.
-    const isStray = (life.delivery?.visit.resource ?? call.token) !== call.token;
+    const { node = "u:", resource = "" } = life.delivery?.visit ?? {};
+    const isStray = !node.startsWith("u:") && resource !== call.token;
     if (!isLate && !isRepeated && !isStray) this.known.touched(call.token, physicalId);
     if (operation === "create") this.#checkToken(call.token);
     const thing = this.#simulation.world.things.get(physicalId);

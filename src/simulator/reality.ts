@@ -151,10 +151,21 @@ export class Reality {
   /** How the things differ from what the status promises. */
   ofStatus(status: string): string | undefined {
     const isDone = status === "COMPLETE" || status === "NOT_FOUND";
-    if (isDone) return differenceOf(this.#goal, this.#things);
+    if (isDone) return differenceOf(this.#goal, this.#things) ?? this.#leftOver();
     // Cancelled and timed out: it stopped wherever it was.
     if (this.#goal.status === "CANCELLED" || this.#goal.status === "FAILED") return undefined;
     return this.#unexcused();
+  }
+
+  /** Each resource of the goal has one record, and there is no other one. */
+  #leftOver(): string | undefined {
+    const { resources } = this.#goal.template;
+    for (const name of new Set(this.#records.map((record) => record.name))) {
+      const records = this.#records.filter((record) => record.name === name);
+      if (resources.has(name) && records.length === 1) continue;
+      return `of ${name} there are records: ${records.map(({ id, state }) => `${id} (${state})`).join(", ")}`;
+    }
+    return undefined;
   }
 
   /** A failure belongs to its resource: what does not depend on it is as the goal says, and nothing else is there. */

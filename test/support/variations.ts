@@ -391,8 +391,18 @@ const landingsOf: readonly Landing[] = [
  * After the deadline: who made it lives, and hands it over, though its record is gone. No order of deletion is promised
  * then: only where there is none.
  */
+function commitsOfA(pauses: readonly string[]): string {
+  return pauses
+    .map((pause) => `  - pause: {at: before-commit, resource: A, for: ${pause}, optional: true}\n`)
+    .join("");
+}
+
 const tooLate: Readonly<Record<string, readonly Landing[]>> = {
-  "create-delete": [{ afterMs: 100_000, lives: true }],
+  "create-delete": [
+    { afterMs: 100_000, lives: true },
+    // Between the last look at what exists and the commit that concludes that nothing does.
+    { afterMs: 65_000, find: commitsOfA(["1ms", "1ms", "10s"]), lives: true },
+  ],
   "late-after-failure": [{ afterMs: 80_000, lives: true }],
   "late-retained": [{ afterMs: 80_000, lives: true }],
   "late-then-replaced": [

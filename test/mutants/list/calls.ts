@@ -279,6 +279,16 @@ export const calls: readonly Mutant[] = [
     replace: "if false then",
   },
   {
+    id: "handed-over-at-the-end",
+    breaks: ["R10"],
+    subtle: true,
+    what: "What is handed over just before its record goes, goes with it.",
+    file: commit,
+    find: "if not repeated and (held[4] or '') ~= A.handed and A.effect ~= 'release' then",
+    replace:
+      "if not repeated and (held[4] or '') ~= A.handed and A.effect ~= 'release' and A.effect ~= 'gone' then",
+  },
+  {
     id: "handed-over-to-nobody",
     breaks: ["R10"],
     subtle: true,
@@ -344,6 +354,15 @@ export const calls: readonly Mutant[] = [
     find: "return choice?.resource !== id || choice.included;",
     replace: `if (choice?.resource !== id) return true;
   return choice.included && !(entry?.state === "declared" && (entry.intent ?? "") === "");`,
+  },
+  {
+    id: "given-up-without-cleanup",
+    breaks: ["R2"],
+    subtle: true,
+    what: "What was given up unmade has no cleanup: when what took its place failed first, its record stays for ever.",
+    file: plan,
+    find: "return choice?.resource !== id || choice.included;",
+    replace: 'return (choice?.resource !== id || choice.included) && entry?.state !== "deleted";',
   },
   {
     id: "token-of-two-sets",
