@@ -319,6 +319,26 @@ const cases: { title: string; says: RegExp; steps: string; wrong: Tampering }[] 
     wrong: { settled: ({ world }) => dropped(world, "A") },
   },
   {
+    title: "4 a record without a thing is left",
+    says: /^invariant 4: stack foo is COMPLETE, but of A there are records: .*other \(declared\)/,
+    steps: made,
+    wrong: {
+      settled: async (simulation, redis) => {
+        const { keys } = simulation.store;
+        const stack = stackNamed(simulation, "foo");
+        const index = await simulation.store.index(stack);
+        const [id = "", entry] = [...index].find(([, { name }]) => name === "A") ?? [];
+        await redis.copy(keys.resource(stack, id), keys.resource(stack, "other"));
+        const snapshot = (await redis.hget(keys.resource(stack, id), "snapshot"))?.replace(
+          "ready",
+          "declared",
+        );
+        await redis.hset(keys.resource(stack, "other"), { physical: "", snapshot });
+        await redis.hset(keys.index(stack), "other", JSON.stringify(entry));
+      },
+    },
+  },
+  {
     title: "4 a value is not the goal's",
     says: /^invariant 4: stack foo is COMPLETE, but A: property a is 2, not 1$/,
     steps: made,
@@ -779,6 +799,32 @@ describe("runs in which nothing is wrong", () => {
   - update: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {a: 1}}, B: {type: Sim::Resource, depends_on: A, properties: {b: 2}}}}}
   - settle: true
   - expect: {status: {foo: COMPLETE}}`,
+    ],
+    [
+      "2: what was brought in line with what drifted unheeded is left without its reference",
+      `
+  - create:
+      stack: foo
+      template:
+        parameters: {homeostat_policy: {type: json, default: {ignore: [a]}}}
+        resources:
+          A: {type: Sim::Resource, properties: {a: 1}}
+          B: {type: Sim::Resource, properties: {"!b": 1}}
+          C: {type: Sim::Resource, properties: {"!c": {get_attr: [A, a]}}, depends_on: B}
+  - settle: true
+  - drift: {resource: A, set: {a: 9}}
+  - observe: {stack: foo}
+  - settle: true
+  - update:
+      stack: foo
+      template:
+        parameters: {homeostat_policy: {type: json, default: {ignore: [a]}}}
+        resources:
+          A: {type: Sim::Resource, properties: {a: 1}}
+          B: {type: Sim::Resource, properties: {"!b": 2}}
+          C: {type: Sim::Resource, properties: {"!c": {get_attr: [A, a]}}, depends_on: B}
+  - settle: true
+  - expect: {status: {foo: COMPLETE}, calls: {C: {create: 2}}}`,
     ],
     [
       "4: the keys of a map in another order",
