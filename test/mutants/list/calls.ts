@@ -416,4 +416,13 @@ export const calls: readonly Mutant[] = [
     find: "  refill(at, rings)\n  mark = letGo()",
     replace: "  mark = letGo()",
   },
+  {
+    id: "cleanup-waits",
+    breaks: ["R10"],
+    subtle: true,
+    what: "A delete waits for the deadline of an update of which nobody knows what it did.",
+    file: claim,
+    find: "if not (current and A.node:sub(1, 2) == 'k:' and record[4] == 'update') then",
+    replace: "if true then",
+  },
 ];

@@ -350,4 +350,13 @@ export const convergence: readonly Mutant[] = [
     });
     const answer = await store.begin({`,
   },
+  {
+    id: "cancelled-goal-as-base",
+    breaks: ["R6"],
+    subtle: true,
+    what: "An update that gives no template goes to the empty one after a delete that was cancelled.",
+    file: begin,
+    find: "if A.kind ~= 'delete' and A.kind ~= 'cancel' and A.kind ~= 'stop' then",
+    replace: "if A.kind ~= 'delete' then",
+  },
 ];

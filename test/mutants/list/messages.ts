@@ -205,4 +205,14 @@ export const messages: readonly Mutant[] = [
     find: 'event.type === "failed" && event.call === context.call && event.retryable && !event.exhausted,',
     replace: 'event.type === "failed" && event.call === context.call && !event.exhausted,',
   },
+  {
+    id: "adopted-without-mark",
+    breaks: ["R13"],
+    subtle: true,
+    what: "A visit that finds busy what it wants to take back leaves no mark there.",
+    file: commit,
+    find: `    redis.call('HSET', K.next, 'mark', A.traversal .. '\\n' .. A.attempt .. '\\n' .. A.node .. '\\n' .. A.pool)
+    return { 'busy' }`,
+    replace: "    return { 'busy' }",
+  },
 ];
