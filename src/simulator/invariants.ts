@@ -207,7 +207,9 @@ export class Invariants implements Watcher {
     this.#touched.set(physicalId, { traversal, at: this.known.history.length });
     this.known.note(physicalId);
     const goal = this.#goals.at(call.stack, traversal);
-    if (goal === undefined || isLate) return;
+    // A repair gives back what was applied: it refers to what it referred to.
+    const isRepair = life.delivery === undefined;
+    if (goal === undefined || isLate || isRepair) return;
     thing.refersTo = referencesOf(goal, call.stack, call.resource, properties, this.known);
   }
 

@@ -133,7 +133,15 @@ export class VisitedResource {
       definition: this.field("triedDefinition"),
       inputs: this.field("triedInputs"),
       tried: "",
+      ...this.#fightsUnder(this.field("triedDefinition")),
     });
+  }
+
+  /** Who fights about what one goal says has not yet fought about what another says. */
+  #fightsUnder(definition: string): { fights?: "" } {
+    const before = this.field("definition");
+    // What is made anew goes on with the fights of what it takes the place of.
+    return before === "" || before === definition ? {} : { fights: "" };
   }
 
   /** The goal is met. What does not count as a difference is kept up to date as well. */
@@ -147,7 +155,7 @@ export class VisitedResource {
       replacedBy: "",
       tried: "",
       policy: facts.policy,
-      ...(facts.definition === this.field("definition") ? {} : { fights: "" }),
+      ...this.#fightsUnder(facts.definition),
     });
   }
 

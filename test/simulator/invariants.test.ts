@@ -827,6 +827,33 @@ describe("runs in which nothing is wrong", () => {
   - expect: {status: {foo: COMPLETE}, calls: {C: {create: 2}}}`,
     ],
     [
+      "2: what is repaired before its update has no reference yet",
+      `
+  - create:
+      stack: foo
+      template:
+        resources:
+          A: {type: Sim::Resource, properties: {a: 1}}
+          B: {type: Sim::Resource, properties: {b: 1}}
+          C: {type: Sim::Resource, properties: {c: 1}}
+  - settle: true
+  - drift: {resource: A, missing: true}
+  - drift: {resource: C, set: {c: 9}}
+  - update:
+      stack: foo
+      template:
+        resources:
+          A: {type: Sim::Resource, properties: {a: 2}}
+          B: {type: Sim::Resource, properties: {b: 1, "!ofA": {get_resource: A}}}
+          C: {type: Sim::Resource, properties: {c: 1, "!ofB": {get_resource: B}}}
+  - settle: true
+  - notify: {resource: C}
+  - settle: true
+  - advance: 100s
+  - settle: true
+  - expect: {status: {foo: COMPLETE}, calls: {C: {update: 1, create: 2}}}`,
+    ],
+    [
       "4: the keys of a map in another order",
       `
   - create: {stack: foo, template: {resources: {A: {type: Sim::Resource, properties: {m: {a: 1, b: 2}}}}}}

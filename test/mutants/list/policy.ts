@@ -433,4 +433,13 @@ export const policy: readonly Mutant[] = [
     find: "  if redis.call('EXISTS', K.lost) == 0 then redis.call('HDEL', K.incidents, 'open', 'openedAt') end\n",
     replace: "",
   },
+  {
+    id: "fights-outlive-goal",
+    breaks: ["O6"],
+    subtle: false,
+    what: "What was contested under one goal stays so when the goal says something else.",
+    file: "src/traversal/visited-resource.ts",
+    find: 'return before === "" || before === definition ? {} : { fights: "" };',
+    replace: "return {};",
+  },
 ];
