@@ -6,7 +6,15 @@ import type { Redis } from "ioredis";
 import { stackActor } from "../actor/actor.js";
 import { type JsonObject, jsonEqual } from "../json.js";
 import { type CallContext, type Operation, ProviderError } from "../providers/provider.js";
-import type { Begin, BeginAnswer, Commit, CommitAnswer, ResourceRecord, Visit } from "../store/store.js";
+import type {
+  Begin,
+  BeginAnswer,
+  Commit,
+  CommitAnswer,
+  IndexEntry,
+  ResourceRecord,
+  Visit,
+} from "../store/store.js";
 import { hasCall } from "../template/functions.js";
 import { bindDefinition, resolveProperties } from "../template/template.js";
 import { emptyGoal } from "../traversal/goal-document.js";
@@ -64,6 +72,9 @@ export class Invariants implements Watcher {
   readonly #announced = new Set<string>();
   /** What the newest event of each resource says, by stack and id. */
   readonly #told = new Map<string, Map<string, { revision: number; what: string }>>();
+  /** What is about to be deleted, by id; and what has ended under another traversal than the newest. */
+  readonly #condemned = new Map<string, IndexEntry>();
+  readonly #ended: Past["ended"][number][] = [];
   /** Under which traversal a create or an update was decided last, by token. */
   readonly #meant = new Map<string, number>();
   /** Under which traversal a thing was made or last updated, and after how many effects. */
@@ -96,7 +107,10 @@ export class Invariants implements Watcher {
   }
 
   committed(visit: Visit, commit: Commit, answer: CommitAnswer): void {
+    if (commit.effect === "gone" && (answer.tag === "ok" || answer.tag === "stale")) this.#noteEnd(visit);
     if (answer.tag !== "ok") return;
+    if (commit.operation === "delete" && commit.index)
+      this.#condemned.set(visit.resource, JSON.parse(commit.index) as IndexEntry);
     const { effect, operation } = commit;
     if (effect === "intent" && operation !== "delete" && visit.node.startsWith("u:"))
       this.#meant.set(visit.resource, visit.traversal);
@@ -104,6 +118,13 @@ export class Invariants implements Watcher {
     this.#required.set(visit.resource, new Set([...required, ...(commit.requires ?? [])]));
     this.#checkIncarnation(visit, commit);
     if (commit.effect === "fail") this.#noteQuestion(visit, commit);
+  }
+
+  #noteEnd({ stack, resource: id, traversal }: Visit): void {
+    const entry = this.#condemned.get(id);
+    const newest = this.#goals.newest(stack)?.traversal ?? traversal;
+    if (entry !== undefined && newest > traversal)
+      this.#ended.push({ id, name: entry.name, sequence: entry.sequence, stack, traversal: newest });
   }
 
   /** No call has failed, and still the node may: only a person can say what became of the one that was interrupted. */
@@ -237,6 +258,7 @@ export class Invariants implements Watcher {
       failures: this.#failures,
       versions: this.known.history.flatMap(({ state }) => (state === undefined ? [] : [state])),
       required: this.#required,
+      ended: this.#ended,
       retained: this.#retained,
       deleting: this.#deleting,
       retainableSince: (thing) => this.#retainableSince(thing),

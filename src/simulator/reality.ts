@@ -96,6 +96,9 @@ export interface Failure {
   traversal: number;
 }
 
+/** What the order of cleanups says of a resource. */
+export type Ordered = Pick<KnownRecord, "id" | "name" | "sequence">;
+
 /** What a run has seen so far. */
 export interface Past {
   goals: Goals;
@@ -105,6 +108,8 @@ export interface Past {
   versions: readonly PhysicalThing[];
   /** Ids of what a resource ever required, by id. */
   required: ReadonlyMap<string, ReadonlySet<string>>;
+  /** What ended under an older traversal when this one had begun: its graph may wait for it all the same. */
+  ended: readonly (Ordered & { stack: string; traversal: number })[];
   /** Tokens of what somebody has begun to delete. */
   deleting: ReadonlySet<string>;
   /** Physical ids of what was found to be retained. */
@@ -188,8 +193,15 @@ export class Reality {
       return `${name}, which does not depend on what failed, is ${what}`;
     }
     const undeleted = failures.filter(({ operation }) => operation === "delete").map(({ token }) => token);
+    const ended = this.#past.ended.filter(
+      ({ stack, traversal }) => stack === this.#stack && traversal === goal.traversal,
+    );
     const stuck = this.#stuck(
-      this.#records.filter(({ name, token }) => affected.has(name) || undeleted.includes(token)),
+      [
+        ...this.#records.filter(({ name, token }) => affected.has(name) || undeleted.includes(token)),
+        ...ended.filter(({ name }) => affected.has(name)),
+      ],
+      [...this.#records, ...ended],
     );
     const stays = new Set([...right.values()].map((thing) => thing?.token));
     const unexplained = this.#records.find(
@@ -203,16 +215,16 @@ export class Reality {
   }
 
   /** What cannot be looked at for cleanup because these cannot. */
-  #stuck(these: readonly KnownRecord[]): Set<KnownRecord> {
+  #stuck(these: readonly Ordered[], all: readonly Ordered[]): Set<Ordered> {
     const stuck = new Set(these);
     for (const first of stuck) {
-      for (const record of this.#records) if (this.#isCleanedUpBefore(first, record)) stuck.add(record);
+      for (const record of all) if (this.#isCleanedUpBefore(first, record)) stuck.add(record);
     }
     return stuck;
   }
 
   /** What required a thing when the graph was made, or came after it under the same name, is looked at first. */
-  #isCleanedUpBefore(other: KnownRecord, record: KnownRecord): boolean {
+  #isCleanedUpBefore(other: Ordered, record: Ordered): boolean {
     const isNewer = other.name === record.name && other.sequence > record.sequence;
     return isNewer || this.#past.required.get(other.id)?.has(record.id) === true;
   }
