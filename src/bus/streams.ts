@@ -2,6 +2,7 @@
  * The streams, consumers and the bucket that a deployment needs on NATS. Made or brought up to date at start, and made
  * again when somebody deletes them; nothing in them is the only copy of anything (R11).
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   AckPolicy,
   type ConsumerConfig,
@@ -59,6 +60,8 @@ export const defaultStreamLimits: StreamLimits = {
   replicas: 1,
 };
 
+/** How long another one may take to make the same stream. */
+const raceMs = 250;
 /** Too short to swallow a second notification that is meant. */
 const noDuplicateWindowMs = 100;
 
@@ -234,7 +237,11 @@ async function ensureStream(manager: JetStreamManager, config: Partial<StreamCon
   const name = config.name ?? "";
   const existing = await unlessMissing(manager.streams.info(name));
   if (existing === undefined) {
-    await manager.streams.add(config);
+    await manager.streams.add(config).catch(async (error: unknown) => {
+      // The server may count what two make at once twice, and refuse one of them.
+      await sleep(raceMs);
+      if ((await unlessMissing(manager.streams.info(name))) === undefined) throw error;
+    });
     return true;
   }
   if (differs(existing.config, config)) await manager.streams.update(name, config);

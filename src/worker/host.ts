@@ -15,7 +15,7 @@ import { NatsBus } from "../bus/bus.js";
 import { connectNats, type NatsLink, type NatsOptions, watchConnection } from "../bus/connect.js";
 import { defaultStreamLimits, type StreamLimits, Streams } from "../bus/streams.js";
 import { defaultPrefix, Subjects } from "../bus/subjects.js";
-import { messageOf } from "../errors.js";
+import { HomeostatError, messageOf } from "../errors.js";
 import { ElectionNodes } from "../leadership/election-nodes.js";
 import { type Leadership, RedlockLeadership } from "../leadership/leadership.js";
 import { defaultLimits, type Limits } from "../limits.js";
@@ -253,7 +253,13 @@ class RunningHost implements Host {
       figures: () => this.#figures(),
       log: engine.log,
     });
-    await this.#service.start();
+    await this.#service.start().catch((cause: unknown) => {
+      throw new HomeostatError(
+        "unavailable",
+        `cannot answer requests over NATS at ${link.where}: ${messageOf(cause)}`,
+        { cause },
+      );
+    });
   }
 
   #reached(milestone: Milestone, context: MilestoneContext): undefined {
