@@ -60,8 +60,9 @@ export const defaultStreamLimits: StreamLimits = {
   replicas: 1,
 };
 
-/** How long another one may take to make the same stream. */
+/** Pause after which a stream that the server did not let one make is looked for again, about. */
 const raceMs = 250;
+
 /** Too short to swallow a second notification that is meant. */
 const noDuplicateWindowMs = 100;
 
@@ -233,15 +234,22 @@ export class Streams {
   }
 }
 
-async function ensureStream(manager: JetStreamManager, config: Partial<StreamConfig>): Promise<boolean> {
+async function ensureStream(
+  manager: JetStreamManager,
+  config: Partial<StreamConfig>,
+  attempts = 5,
+): Promise<boolean> {
   const name = config.name ?? "";
   const existing = await unlessMissing(manager.streams.info(name));
   if (existing === undefined) {
-    await manager.streams.add(config).catch(async (error: unknown) => {
-      // The server may count what two make at once twice, and refuse one of them.
-      await sleep(raceMs);
-      if ((await unlessMissing(manager.streams.info(name))) === undefined) throw error;
-    });
+    try {
+      await manager.streams.add(config);
+    } catch (error) {
+      if (attempts === 1 || !(error instanceof NatsError && error.api_error !== undefined)) throw error;
+      // The server may count what two make at once twice, and refuse one of them, or both.
+      await sleep(raceMs * (0.5 + Math.random()));
+      await ensureStream(manager, config, attempts - 1);
+    }
     return true;
   }
   if (differs(existing.config, config)) await manager.streams.update(name, config);
